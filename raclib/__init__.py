@@ -1,0 +1,1 @@
+"""Retrieval-augmented nonstationary classification, trained end to end on Ray."""
