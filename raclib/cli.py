@@ -1,0 +1,73 @@
+"""The command line of every job: one typed configuration, errors of one line."""
+
+import os
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from raclib.errors import UserError
+
+Config = TypeVar("Config")
+
+# Options are explained by the docstrings under the fields of the configuration.
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def main(run: Callable[[Config], object], config_class: type[Config], default: Path) -> None:
+    """Parses the command line into a `config_class`, runs the job and turns mistakes into one line.
+
+    Exits with 2 where the command line is wrong, with 1 where the run met a mistake.
+
+    Args:
+        run: The job.
+        config_class: Dataclass of everything the job can be told.
+        default: YAML file that holds when no `--config` is given.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    config = parse(config_class, default)
+    try:
+        run(config)
+    except (Exception, KeyboardInterrupt) as error:
+        mistake = find_mistake(error)
+        if mistake is None:
+            raise
+        _exit(1, str(mistake) or type(mistake).__name__)
+
+
+def parse(config_class: type[Config], default: Path, args: list[str] | None = None) -> Config:
+    """The configuration of a YAML file and of dotted overrides; exits with 2 where it is wrong."""
+    given = sys.argv[1:] if args is None else args
+    if not any(arg.split("=")[0] == "--config" for arg in given):
+        given = [f"--config={default}", *given]
+    parser = ArgumentParser(
+        description=config_class.__doc__,
+        usage="%(prog)s [--config FILE] [--option VALUE ...]",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file; later options override it.")
+    parser.add_class_arguments(config_class)
+    try:
+        values = parser.instantiate_classes(parser.parse_args(given)).as_dict()
+        return config_class(**{name: values[name] for name in values if name != "config"})
+    except (ArgumentError, UserError) as error:
+        _exit(2, f"{error} (--help explains every option)")
+
+
+def find_mistake(error: BaseException | None) -> BaseException | None:
+    """The user's mistake behind an error, also behind the wrappers of Ray tasks and Ray Train."""
+    while error is not None:
+        wrapped = getattr(error, "cause", None)
+        if wrapped is None and isinstance(error, UserError | OSError | KeyboardInterrupt):
+            return error
+        failures = getattr(error, "worker_failures", None)
+        error = next(iter(failures.values())) if failures else wrapped or error.__cause__
+    return None
+
+
+def _exit(code: int, message: str) -> NoReturn:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
