@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,6 +64,15 @@ def list_files(uri: str) -> dict[str, int]:
     with clear_errors(uri):
         found = fs.find(path, detail=True)
     return {name[len(path) + 1 :]: entry["size"] for name, entry in found.items()}
+
+
+def remove_empty_folders(uri: str) -> None:
+    """Removes the empty folders in a folder of this machine; object stores have none."""
+    path = local_path(uri)
+    for folder in path.iterdir() if path and path.exists() else ():
+        # A folder that is not empty stays.
+        with suppress(OSError):
+            folder.rmdir()
 
 
 @contextmanager

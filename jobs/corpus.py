@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Looks after corpora: what is in one, is it whole, bring a table, take one away, tidy up."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from jsonargparse import auto_cli
+from tqdm import tqdm
+
+from raclib.corpus import open_corpus
+from raclib.corpus.orphans import find_orphans, remove
+from raclib.corpus.tables import export_table, import_tables
+from raclib.errors import UserError
+
+
+def info(uri: str, version: int | None = None) -> None:
+    """Prints what a corpus holds.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        version: Version; by default the newest.
+    """
+    corpus = open_corpus(uri, version)
+    print(f"{corpus.uri}: version {corpus.version}")
+    print(f"  {len(corpus):,} rows in {len(corpus.shards):,} shards")
+    if corpus.time_range:
+        first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in corpus.time_range)
+        print(f"  {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC")
+    for name, field in corpus.fields.items():
+        size = sum(shard.files[name].num_bytes for shard in corpus.shards)
+        print(f"  {name}: {field.dtype} {list(field.shape)}, {size:,} bytes")
+    print(f"  provenance: {json.dumps(corpus.provenance)}")
+
+
+def verify(uri: str, version: int | None = None) -> None:
+    """Reads every file and checks every checksum.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        version: Version; by default the newest.
+    """
+    corpus = open_corpus(uri, version)
+    total = sum(info.num_bytes for shard in corpus.shards for info in shard.files.values())
+    with tqdm(total=total, unit="B", unit_scale=True, desc="verified") as bar:
+        corpus.verify(bar.update)
+    print(f"{corpus.uri}: version {corpus.version}: every checksum is right")
+
+
+def gc(uri: str, min_age_hours: float = 24.0, dry_run: bool = False) -> None:
+    """Removes files that belong to no version: what writers that died left behind.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        min_age_hours: Leave younger files: a writer may be about to publish them.
+        dry_run: Only say what would be removed.
+    """
+    orphans = find_orphans(uri, min_age_hours * 3600)
+    for path, size in orphans.items():
+        print(f"{path} {size:,} bytes")
+    if not dry_run:
+        remove(uri, list(orphans))
+    done = "to remove" if dry_run else "removed"
+    print(f"{len(orphans)} files, {sum(orphans.values()):,} bytes {done}")
+
+
+def import_(
+    uri: str,
+    tables: list[str],
+    time_column: str = "time",
+    rows_per_shard: int = 1_000_000,
+    provenance: dict[str, Any] | None = None,
+) -> None:
+    """Makes a corpus of Parquet or Arrow tables.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus to make.
+        tables: Parquet or Arrow files, in time order: '[a.parquet, b.parquet]'.
+        time_column: Column that becomes `time`: milliseconds, or a timestamp.
+        rows_per_shard: Rows of a shard.
+        provenance: What made the rows.
+    """
+    print(import_tables(tables, uri, time_column, rows_per_shard, "create", provenance))
+
+
+def append(
+    uri: str, tables: list[str], time_column: str = "time", rows_per_shard: int = 1_000_000
+) -> None:
+    """Appends Parquet or Arrow tables to a corpus, as its next version.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        tables: Parquet or Arrow files, in time order: '[a.parquet, b.parquet]'.
+        time_column: Column that is `time`: milliseconds, or a timestamp.
+        rows_per_shard: Rows of a shard.
+    """
+    print(import_tables(tables, uri, time_column, rows_per_shard, "append"))
+
+
+def export(uri: str, table: str, version: int | None = None) -> None:
+    """Writes a corpus as one Parquet file.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        table: The Parquet file to write.
+        version: Version; by default the newest.
+    """
+    export_table(open_corpus(uri, version), table)
+
+
+COMMANDS: dict[str, Any] = {
+    "info": info,
+    "verify": verify,
+    "gc": gc,
+    "import": import_,
+    "append": append,
+    "export": export,
+}
+
+if __name__ == "__main__":
+    try:
+        auto_cli(COMMANDS)
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        sys.exit(f"error: {' '.join(str(error).split()) or type(error).__name__}")

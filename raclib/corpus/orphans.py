@@ -1,0 +1,50 @@
+"""Files that no published version of a corpus needs: what writers that died left behind."""
+
+import re
+import time
+
+from raclib.corpus import files
+from raclib.corpus.corpus import open_corpus
+from raclib.errors import UserError
+
+_VERSION = re.compile(r"(\d{8})\.json")
+
+
+def find_orphans(uri: str, min_age_s: float) -> dict[str, int]:
+    """Path under the corpus and byte size of files that belong to no version.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        min_age_s: Younger files are left out: a writer may be about to publish them.
+
+    Raises:
+        UserError: if there is no corpus, or a manifest is not valid.
+    """
+    uri = files.normalise(uri)
+    present = files.list_files(uri)
+    names = (_VERSION.fullmatch(path.removeprefix("manifests/")) for path in present)
+    versions = [int(name[1]) for name in names if name]
+    if not present:
+        raise UserError(f"{uri}: no corpus here; check the path")
+    wanted = {f"manifests/{version:08d}.json" for version in versions}
+    for version in versions:
+        for shard in open_corpus(uri, version).shards:
+            wanted.update(f"shards/{shard.id}/{name}.npy" for name in shard.files)
+    ours = (path for path in present if path.startswith(("manifests/", "shards/")))
+    orphans = (path for path in ours if path not in wanted)
+    return {path: present[path] for path in orphans if _age(f"{uri}/{path}") >= min_age_s}
+
+
+def remove(uri: str, paths: list[str]) -> None:
+    """Removes files of a corpus, and the shard folders that are then empty."""
+    fs, root = files.resolve(uri)
+    for path in paths:
+        with files.clear_errors(f"{uri}/{path}"):
+            fs.rm_file(f"{root}/{path}")
+    files.remove_empty_folders(f"{uri}/shards")
+
+
+def _age(uri: str) -> float:
+    fs, path = files.resolve(uri)
+    with files.clear_errors(uri):
+        return time.time() - fs.modified(path).timestamp()
