@@ -47,7 +47,7 @@ class RuleConfig:
     """A review is positive when its rating is above a threshold that changes on one day."""
 
     cutoff: str = "2014-01-01"
-    """Date (UTC) on which the threshold changes; models and keys are fitted on earlier rows only."""
+    """Date (UTC) on which the threshold changes; models and keys are fitted on rows before it."""
     threshold_before: PositiveFloat = 3.0
     """A rating above this is positive before the cutoff."""
     threshold_after: PositiveFloat = 1.0

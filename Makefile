@@ -1,0 +1,30 @@
+# Two commands do everything on a fresh machine: make train, make test.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test lint ui
+
+train: .venv/train.done
+	$(BIN)/python jobs/train_amazon.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy raclib
+
+ui: .venv/train.done
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+# torch first: on its own line pip takes the build that the constraints name, not the newest.
+.venv/train.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/test.done: .venv/train.done
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,dev,text]"
+	touch $@

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""From reviews to a comparison over time: a classifier with retrieval and one without."""
+
+from functools import partial
+from pathlib import Path
+
+from raclib.cluster import connect
+from raclib.tasks.amazon.prepare import prepare
+
+from raclib.cli import main
+from raclib.config import AmazonConfig
+from raclib.corpus import CorpusStore
+from raclib.evaluation.amazon import baselines, evaluate, report
+from raclib.paths import resolve
+from raclib.tasks.amazon.task import AmazonTask
+from raclib.tracking import environment_tags, flatten, track
+from raclib.training.claim import claim
+from raclib.training.fit import fit
+
+DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
+CONTEXT = {"no context": False, "retrieval": True}
+
+
+def run(config: AmazonConfig) -> None:
+    """Prepares the corpus, trains both classifiers, compares them with the baselines."""
+    config = resolve(config)
+    connect(config.num_workers)
+    run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
+    claim(run_uri, params)
+    corpus = prepare(config)
+    tags = {"corpus_version": str(corpus.version), **environment_tags()}
+    follow = partial(track, config.tracking, params=params, tags=tags)
+
+    with follow(config.name, key=run_uri) as job:
+        job.log_dataset(corpus.uri, str(corpus.version), len(corpus))
+        loggers, probabilities = {}, {}
+        with CorpusStore.start(corpus, num_servers=config.num_servers) as store:
+            task = AmazonTask(config, corpus, store.client())
+            for name, with_context in CONTEXT.items():
+                with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
+                    fitted = fit(task, config, with_context, loggers[name])
+                    probabilities[name] = fitted.test
+        for name, probability in baselines(task).items():
+            with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
+                probabilities[name] = probability
+        report(evaluate(task, probabilities), job, loggers)
+
+
+if __name__ == "__main__":
+    main(run, AmazonConfig, DEFAULT)

@@ -1,0 +1,19 @@
+"""The one type that travels between data, models and training."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Arrays = dict[str, np.ndarray]
+"""Named arrays of rows, `[N, ...]`."""
+
+Batch = dict[str, Tensor]
+"""Named tensors of examples, or of retrieved rows; the first axes are the same in all of them."""
+
+
+def to_tensors(arrays: Arrays, device: torch.device) -> Batch:
+    """Arrays as tensors on a device; on the CPU only read-only arrays are copied."""
+    return {
+        name: torch.from_numpy(np.require(array, requirements="W")).to(device)
+        for name, array in arrays.items()
+    }

@@ -1,0 +1,1 @@
+"""Predictions, what they are worth over time, and what they are compared with."""

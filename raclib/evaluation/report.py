@@ -1,0 +1,70 @@
+"""The comparison as a table for the terminal and as a figure."""
+
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from raclib.evaluation.metrics import SCORES
+
+LOWER_IS_BETTER = {"log_loss", "calibration_error"}
+
+
+def print_table(comparison: pd.DataFrame, titles: dict[int, str]) -> None:
+    """Prints one table a group: methods down, scores with 95 % intervals across, the best bold."""
+    for group, title in titles.items():
+        part = comparison[comparison["group"] == group]
+        if part.empty:
+            continue
+        num_examples = part["num_examples"].iloc[0]
+        table = Table("", *(name.replace("_", " ") for name in SCORES))
+        table.title = f"{title} ({num_examples} test examples, 95 % intervals)"
+        for method in part["method"].unique():
+            mine = part[part["method"] == method].set_index("score")
+            table.add_row(method, *(_cell(mine.loc[name], part, name) for name in SCORES))
+        Console(width=None).print(table)
+
+
+def _cell(row: pd.Series, part: pd.DataFrame, name: str) -> str:
+    values = part.loc[part["score"] == name, "value"]
+    best = values.min() if name in LOWER_IS_BETTER else values.max()
+    text = f"{row['value']:.3f} ({row['low']:.3f}-{row['high']:.3f})"
+    return f"[bold]{text}[/bold]" if row["value"] == best else text
+
+
+def plot_over_time(
+    comparison: pd.DataFrame,
+    times: pd.DatetimeIndex,
+    cutoff: pd.Timestamp,
+    scores: Sequence[str] = ("accuracy", "balanced_accuracy", "log_loss"),
+) -> Figure:
+    """Scores against time with 95 % bands, the day of the rule change marked.
+
+    Args:
+        comparison: As made by `compare`, with time bins as groups.
+        times: Middle of every bin.
+        cutoff: Day to mark.
+        scores: One panel each.
+    """
+    figure, axes = plt.subplots(len(scores), 1, figsize=(9, 3 * len(scores)), sharex=True)
+    for axis, name in zip(axes, scores, strict=True):
+        part = comparison[comparison["score"] == name]
+        for method in part["method"].unique():
+            mine = part[part["method"] == method]
+            when = times[mine["group"]]
+            axis.plot(when, mine["value"], label=method)
+            axis.fill_between(when, mine["low"], mine["high"], alpha=0.2)
+        axis.axvline(cutoff, color="black", linestyle="--", linewidth=1)
+        axis.set_ylabel(name.replace("_", " "))
+        axis.grid(alpha=0.3)
+    axes[0].legend(ncols=2, fontsize="small")
+    axes[-1].set_xlabel("time of the review (dashed: the labelling rule changes)")
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,65 @@
+"""A Perceiver stage: learned latents read tokens, then talk among themselves (2103.03206)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm attention and MLP, each with a residual connection."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm_latents = nn.LayerNorm(width)
+        self.norm_context = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, width),
+        )
+
+    def forward(self, latents_BLW: Tensor, context_BNW: Tensor, hidden_BN: Tensor | None) -> Tensor:
+        """Latents after attending to the context, where `hidden_BN` is not True."""
+        query_BLW = self.norm_latents(latents_BLW)
+        context_BNW = query_BLW if context_BNW is latents_BLW else self.norm_context(context_BNW)
+        attended_BLW, _ = self.attention(
+            query_BLW, context_BNW, context_BNW, key_padding_mask=hidden_BN, need_weights=False
+        )
+        latents_BLW = latents_BLW + attended_BLW
+        return latents_BLW + self.mlp(latents_BLW)
+
+
+class PerceiverStage(nn.Module):
+    """One cross-attention block and `num_self_attention` self-attention blocks over latents.
+
+    Args:
+        width: Width of tokens and latents.
+        num_latents: Learned latents.
+        num_self_attention: Self-attention blocks.
+        num_heads: Attention heads; divides the width.
+    """
+
+    def __init__(
+        self, width: int, num_latents: int, num_self_attention: int, num_heads: int
+    ) -> None:
+        super().__init__()
+        self.latents_LW = nn.Parameter(torch.randn(num_latents, width) * 0.02)
+        self.cross_attention = AttentionBlock(width, num_heads)
+        self.self_attention = nn.ModuleList(
+            AttentionBlock(width, num_heads) for _ in range(num_self_attention)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens_BNW: Tensor, hidden_BN: Tensor | None = None) -> Tensor:
+        """Mean of the latents, `[B, width]`, after reading the tokens that are not hidden.
+
+        Args:
+            tokens_BNW: Tokens.
+            hidden_BN: True where a token must not be read; one token an example must be visible.
+        """
+        latents_BLW = self.latents_LW.expand(len(tokens_BNW), -1, -1)
+        latents_BLW = self.cross_attention(latents_BLW, tokens_BNW, hidden_BN)
+        for block in self.self_attention:
+            latents_BLW = block(latents_BLW, latents_BLW, None)
+        return self.norm(latents_BLW.mean(dim=1))

@@ -1,0 +1,85 @@
+"""Rows of the corpus as tensors: the inputs of examples and what is retrieved for them."""
+
+import numpy as np
+import torch
+from raclib.retrieval.keys import KeySet
+from torch import Tensor
+
+from raclib.batch import Arrays, Batch, to_tensors
+from raclib.config import AmazonConfig
+from raclib.corpus import CorpusClient
+from raclib.tasks.amazon.labels import label_reviews
+
+INPUT_FIELDS = ("embedding", "helpful_vote", "verified_purchase")
+LABEL_FIELDS = ("rating", "time")
+
+
+class ReviewReader:
+    """Fetches rows of the corpus and derives their labels. Small and picklable.
+
+    Args:
+        client: Serves the rows.
+        config: Labelling rule and timeout.
+    """
+
+    def __init__(self, client: CorpusClient, config: AmazonConfig) -> None:
+        self.client, self.config = client, config
+
+    def examples(self, rows: np.ndarray) -> Arrays:
+        """Inputs, key, time and label of rows to predict, arrays `[N, ...]`."""
+        return self.read(rows, (*INPUT_FIELDS, "key", *LABEL_FIELDS))
+
+    def read(self, rows: np.ndarray, fields: tuple[str, ...]) -> Arrays:
+        """The fields of rows, with `label` derived from rating and time."""
+        pending = self.client.fetch_async(rows, fields=fields)
+        found = pending.result(timeout=self.config.train.fetch_timeout_s)
+        found["label"] = label_reviews(found.pop("rating"), found["time"], self.config.rule)
+        return found
+
+
+class ReviewHistory:
+    """Reviews strictly earlier than an example, of a sliding window: see `training.step.History`.
+
+    Args:
+        keys: Keys and times of the rows that may be retrieved.
+        reader: Reads the rows drawn.
+        config: Window and what is retrieved.
+    """
+
+    def __init__(self, keys: KeySet, reader: ReviewReader, config: AmazonConfig) -> None:
+        self.keys, self.reader, self.window = keys, reader, config.split.window
+        inputs = INPUT_FIELDS if config.retrieval.retrieve == "row" else ()
+        self.fields = (*inputs, *LABEL_FIELDS)
+
+    def select(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The shared keys and each example's window."""
+        lo_B, hi_B = self.keys.window(batch["time"], self.window)
+        return self.keys.keys, lo_B, hi_B
+
+    def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
+        """Label (and inputs, where full rows are retrieved) of drawn rows."""
+        # Where too few rows are eligible a draw is -1; row 0 stands in and the classifier's mask
+        # keeps it unseen.
+        ids = self.keys.row_ids(rows_MBS.clamp(min=0)).flatten().cpu().numpy()
+        found = self.reader.read(ids, self.fields)
+        del found["time"]
+        return {
+            name: values.unflatten(0, rows_MBS.shape)
+            for name, values in to_tensors(found, rows_MBS.device).items()
+        }
+
+
+def input_statistics(
+    reader: ReviewReader, rows: np.ndarray, seed: int, num_sample: int = 20_000
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and deviation of `embedding` and `helpful_vote` over a sample of training examples."""
+    sample = np.sort(np.random.default_rng(seed).permutation(rows)[:num_sample])
+    found = reader.read(sample, ("embedding", "helpful_vote", *LABEL_FIELDS))
+    columns = {"embedding": found["embedding"], "helpful_vote": found["helpful_vote"][:, None]}
+    return {
+        name: (
+            torch.from_numpy(values.mean(axis=0, dtype=np.float64)),
+            torch.from_numpy(values.std(axis=0, dtype=np.float64)),
+        )
+        for name, values in columns.items()
+    }

@@ -1,0 +1,88 @@
+"""Starts the Ray Train workers and waits for what they predict."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from torch import Tensor
+
+from raclib.config import AmazonConfig
+from raclib.errors import UserError
+from raclib.tracking import RunLogger
+from raclib.training.checkpoint import model_weights
+from raclib.training.task import Task
+from raclib.training.worker import Assignment, run_worker
+
+# A worker that waits this long for a peer takes it for dead, and training restarts.
+PEER_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and what it predicts.
+
+    Attributes:
+        test: Probability of label 1 for each test example, float32 `[N]`.
+        weights: State of the model, on the CPU.
+    """
+
+    test: np.ndarray
+    weights: dict[str, Tensor]
+
+
+def fit(task: Task, config: AmazonConfig, with_context: bool, logger: RunLogger) -> Fitted:
+    """Trains a model, or continues its training, and predicts the test examples.
+
+    Args:
+        task: Data and model; sent to every worker.
+        config: Workers, storage, failures.
+        with_context: False for the classifier that retrieves nothing.
+        logger: Where rank 0 logs.
+
+    Raises:
+        UserError: for impossible settings, and for what workers found wrong.
+    """
+    check_workers(config)
+    assignment = Assignment(task, with_context, logger)
+    trainer = TorchTrainer(
+        lambda: run_worker(assignment),  # type: ignore[arg-type,return-value]
+        scaling_config=ScalingConfig(num_workers=config.num_workers, use_gpu=uses_gpu(config)),
+        run_config=RunConfig(
+            name=f"{config.name}/{logger.name}",
+            storage_path=config.storage_path,
+            failure_config=FailureConfig(max_failures=config.train.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+        torch_config=TorchConfig(timeout_s=PEER_TIMEOUT_S),
+    )
+    result = trainer.fit()
+    outcome = result.return_value  # type: ignore[attr-defined]
+    if "error" in outcome:
+        raise UserError(outcome["error"])
+    assert result.checkpoint is not None
+    return Fitted(outcome["test"], model_weights(result.checkpoint))
+
+
+def uses_gpu(config: AmazonConfig) -> bool:
+    """Whether workers get a GPU each: as told, else if the cluster has enough of them."""
+    if config.use_gpu is not None:
+        return config.use_gpu
+    return ray.cluster_resources().get("GPU", 0) >= config.num_workers
+
+
+def check_workers(config: AmazonConfig) -> None:
+    """Refuses a batch that cannot be shared, and a cluster that would wait for ever."""
+    size, num = config.train.batch_size, config.num_workers
+    if size % num or size > config.split.train_examples:
+        raise UserError(
+            f"train.batch_size: {size} must be a multiple of num_workers ({num}) and at most "
+            f"split.train_examples ({config.split.train_examples})"
+        )
+    num_cores = ray.cluster_resources().get("CPU", 0)
+    if num_cores <= num:
+        raise UserError(
+            f"num_workers: {num} workers need {num + 1} cores, one of them to read data; the "
+            f"cluster has {num_cores:.0f}; ask for fewer workers or join a larger cluster"
+        )

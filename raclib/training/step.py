@@ -1,0 +1,138 @@
+"""One training step: Algorithm 1 of the paper, in its order (arXiv 2604.07027)."""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from raclib.batch import Batch
+from raclib.config import RetrievalConfig
+from raclib.models.classifier import RetrievalClassifier
+from raclib.retrieval.draw import draw
+from raclib.retrieval.estimators import Estimator
+from raclib.training.noise import Noise
+from raclib.training.timer import Timer
+
+Metrics = dict[str, Tensor]
+
+
+class History(Protocol):
+    """What examples may retrieve from."""
+
+    def select(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys (`[K, d]` or `[B, K, d]`) and the interval lo_B, hi_B eligible for each example."""
+        ...
+
+    def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
+        """Contents of drawn rows, tensors `[M, B, S, ...]`; arbitrary where a row is -1."""
+        ...
+
+
+class RetrievalStep(nn.Module):
+    """Loss whose gradient is an unbiased estimate of the expected loss's gradient.
+
+    A module, so that `DistributedDataParallel` sees one forward pass from the batch to the loss.
+
+    Args:
+        model: Query generator and classifier.
+        history: What may be retrieved.
+        estimator: Turns losses and log-probabilities into the score-function pseudo-loss.
+        config: Switches of the draw and its tricks.
+        timer: Told how long drawing and fetching take.
+    """
+
+    def __init__(
+        self,
+        model: RetrievalClassifier,
+        history: History,
+        estimator: Estimator,
+        config: RetrievalConfig,
+        timer: Timer,
+    ) -> None:
+        super().__init__()
+        self.model, self.history, self.estimator = model, history, estimator
+        self.config, self.timer = config, timer
+
+    def forward(
+        self, batch: Batch, noise: Noise, temperature: float, progress: float
+    ) -> tuple[Tensor, Metrics]:
+        """The loss to differentiate, and detached metrics.
+
+        Args:
+            batch: Inputs and `label` [B] int64 of the local examples.
+            noise: Uniform numbers of this step.
+            temperature: Of the draw's softmax.
+            progress: Share of training done, in [0, 1]; the entropy bonus decays with it.
+        """
+        assert self.model.queries is not None
+        queries_BSd = self.model.queries(batch)
+        keys, lo_B, hi_B = self.history.select(batch)
+        scale = None if self.config.scale_logits else 1.0
+        num_sets = len(noise.draw_MBS2)
+        drawn = draw(
+            queries_BSd.repeat(num_sets, 1, 1),
+            keys,
+            temperature=temperature,
+            lo=lo_B.repeat(num_sets),
+            hi=hi_B.repeat(num_sets),
+            uniforms=noise.draw_MBS2.flatten(0, 1),
+            scale=scale,
+        )
+        shape = (num_sets, *queries_BSd.shape[:2])
+        rows_MBS, log_probs_MBS = drawn.rows.view(shape), drawn.log_prob.view(shape)
+        greedy_BS = drawn.greedy.view(shape)[0]
+
+        # One fetch for all sets; the greedy rows ride along where the estimator wants them.
+        needed_MBS = torch.cat([rows_MBS, greedy_BS.unsqueeze(0)])[: num_sets + self._uses_greedy]
+        retrieved = self.history.fetch(batch, needed_MBS)
+        losses_MB = torch.stack(
+            [self._loss(batch, retrieved, needed_MBS, m, noise) for m in range(num_sets)]
+        )
+        greedy_losses_B = None
+        if self._uses_greedy:
+            with torch.no_grad():
+                greedy_losses_B = self._loss(batch, retrieved, needed_MBS, num_sets, noise)
+
+        pseudo_loss = self.estimator(losses_MB, log_probs_MBS, greedy_losses_B)
+        return losses_MB.mean() + pseudo_loss, {
+            "loss": losses_MB.mean().detach(),
+            "entropy": drawn.entropy.mean(),
+            "unique_share": _unique_share(needed_MBS),
+        }
+
+    @property
+    def _uses_greedy(self) -> bool:
+        return self.estimator.uses_greedy
+
+    def _loss(
+        self, batch: Batch, retrieved: Batch, rows_MBS: Tensor, m: int, noise: Noise
+    ) -> Tensor:
+        """Cross-entropy [B] of the classifier given set m, under this step's dropout."""
+        hide_items_BS = (noise.item_BS < self.config.item_dropout) | (rows_MBS[m] < 0)
+        logits_BC = self.model.classify(
+            batch,
+            {name: values[m] for name, values in retrieved.items()},
+            noise.input_B < self.config.input_dropout,
+            hide_items_BS,
+        )
+        return F.cross_entropy(logits_BC, batch["label"], reduction="none")
+
+
+class PlainStep(nn.Module):
+    """Cross-entropy of a classifier that retrieves nothing: the baseline, called the same way."""
+
+    def __init__(self, model: RetrievalClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, batch: Batch, noise: Noise, temperature: float, progress: float
+    ) -> tuple[Tensor, Metrics]:
+        """The loss to differentiate, and detached metrics."""
+        loss = F.cross_entropy(self.model.classify(batch), batch["label"])
+        return loss, {"loss": loss.detach()}
+
+
+def _unique_share(rows: Tensor) -> Tensor:
+    return torch.tensor(rows.unique().numel() / rows.numel())
