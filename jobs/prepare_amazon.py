@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""From reviews to a corpus: validated, sorted by time, embedded, keyed."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from raclib.cli import main
+from raclib.cluster import connect
+from raclib.config import AmazonConfig
+from raclib.corpus import Corpus
+from raclib.paths import resolve
+from raclib.tasks.amazon.prepare import prepare
+
+DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
+
+
+def run(config: AmazonConfig) -> None:
+    """Prepares the corpus and says what it holds."""
+    config = resolve(config)
+    connect(config.num_workers)
+    for name, value in describe(prepare(config)).items():
+        print(f"{name:26}{value}")
+
+
+def describe(corpus: Corpus) -> dict[str, str]:
+    """What a corpus holds, as lines of a table."""
+    assert corpus.time_range, "a prepared corpus has rows"
+    first, last = (datetime.fromtimestamp(ms / 1000, UTC).date() for ms in corpus.time_range)
+    skipped = corpus.provenance["skipped"]
+    lines = {"corpus": corpus.uri, "version": str(corpus.version)}
+    lines["reviews"] = f"{len(corpus):,} in {len(corpus.shards)} shards"
+    lines["from, to"] = f"{first}, {last}"
+    lines["skipped"] = f"{sum(skipped.values()):,} of {corpus.provenance['num_lines']:,} lines"
+    lines |= {f"  {reason}": f"{count:,}" for reason, count in skipped.items()}
+    return lines | {
+        f"field {name}": f"{field.dtype} {list(field.shape)}"
+        for name, field in corpus.fields.items()
+    }
+
+
+if __name__ == "__main__":
+    main(run, AmazonConfig, DEFAULT)

@@ -1,0 +1,70 @@
+"""The Ray cluster a job runs on, and Ray Data's manners on the terminal."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.data import DataContext
+from ray.exceptions import RayError
+
+from raclib.cli import find_mistake
+from raclib.errors import UserError
+
+OBJECT_STORE_BYTES = 512 * 2**20
+
+
+def connect(num_workers: int, log_to_driver: bool = False) -> None:
+    """Joins the cluster the job was submitted to, or starts one on this machine.
+
+    Args:
+        num_workers: Ray Train workers; a local cluster has a logical CPU for each and one more, for
+            whatever feeds them.
+        log_to_driver: Print what workers print.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=log_to_driver, logging_level=logging.ERROR)
+        return
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, num_workers + 1),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=log_to_driver,
+        logging_level=logging.ERROR,
+    )
+
+
+def this_node() -> dict[str, str]:
+    """Label selector of the machine of this process, for work on files that only it may see."""
+    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+
+
+@contextmanager
+def quiet_ray_data(max_block_bytes: int | None = None) -> Iterator[None]:
+    """Within it Ray Data prints nothing, and a worker's UserError arrives as itself.
+
+    Args:
+        max_block_bytes: Size above which Ray Data passes a block on; by default its own.
+    """
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    if max_block_bytes is not None:
+        context.target_max_block_size = max_block_bytes
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with DataContext.current(context):
+            yield
+    except RayError as error:
+        mistake = find_mistake(error)
+        if isinstance(mistake, UserError):
+            raise UserError(str(mistake)) from error
+        raise
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""The experiments: their data, their labels, their models."""

@@ -1,0 +1,1 @@
+"""Amazon reviews whose labelling rule changes on one day."""

@@ -1,0 +1,185 @@
+"""Reviews in the Reviews '23 schema: JSON lines, plain or gzip, validated, in bounded memory."""
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
+from typing import IO, Annotated, Any, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+from pydantic import ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from raclib.corpus.files import clear_errors, resolve
+from raclib.errors import UserError
+
+# 1973 to 2100: a time in seconds by mistake would lie in January 1970.
+MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS = 10**11, 4_102_444_800_000
+MAX_LINE_BYTES = 16 * 2**20
+BATCH_ROWS = 2048
+
+
+class Review(TypedDict):
+    """What is read of a line; other fields are ignored."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="ignore")  # type: ignore[misc]
+
+    rating: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)]
+    title: str
+    text: str
+    timestamp: Annotated[StrictInt, Field(ge=MIN_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)]
+    helpful_vote: Annotated[StrictInt, Field(ge=0, lt=2**31)]
+    verified_purchase: bool
+
+
+_REVIEW = TypeAdapter(Review)
+
+SCHEMA = pa.schema(
+    {
+        "rating": pa.float32(),
+        "title": pa.string(),
+        "text": pa.string(),
+        "timestamp": pa.int64(),
+        "helpful_vote": pa.float32(),
+        "verified_purchase": pa.int8(),
+        "line": pa.int64(),
+    }
+)
+"""Columns of a batch. `line` counts all lines of all files from 0, malformed ones included."""
+
+
+@dataclass
+class Tally:
+    """What was read so far.
+
+    Attributes:
+        num_lines: Lines, malformed ones included.
+        skipped: Number of malformed lines by reason.
+    """
+
+    num_lines: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def num_reviews(self) -> int:
+        """Valid reviews."""
+        return self.num_lines - self.skipped.total()
+
+
+def read_reviews(uris: Sequence[str], strict: bool, tally: Tally) -> Iterator[pa.Table]:
+    """Yields the valid reviews of some files, in their order, `BATCH_ROWS` lines at a time.
+
+    Args:
+        uris: Paths or fsspec URIs.
+        strict: Stop at the first malformed line instead of skipping and counting it.
+        tally: Counts what is read.
+
+    Raises:
+        UserError: if a file is missing, empty or damaged, no review is valid or, with `strict`, one
+            is not. No message holds a review's text.
+    """
+    for uri in uris:
+        with _open(uri) as lines:
+            first_line = tally.num_lines
+            while batch := list(_take_lines(lines)):
+                yield _parse_batch(batch, tally, first_line, public_name(uri) if strict else None)
+            if tally.num_lines == first_line:
+                raise UserError(f"{public_name(uri)}: empty file; give JSON lines, one a review")
+    if not tally.num_reviews:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in tally.skipped.most_common(3))
+        names = ", ".join(map(public_name, uris))
+        raise UserError(f"{names}: no valid review in {tally.num_lines} lines: {reasons}")
+
+
+def public_name(uri: str) -> str:
+    """A path or URI without user, password and query, which may be secrets."""
+    parts = urlsplit(uri)
+    if not parts.scheme:
+        return uri
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _take_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The next lines of a file; one that is too long comes as its beginning."""
+    for _ in range(BATCH_ROWS):
+        line = file.readline(MAX_LINE_BYTES)
+        if not line:
+            return
+        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            rest = iter(partial(file.readline, MAX_LINE_BYTES), b"")
+            for _ in takewhile(lambda part: not part.endswith(b"\n"), rest):
+                pass
+        yield line
+
+
+def _parse_batch(lines: list[bytes], tally: Tally, first_line: int, name: str | None) -> pa.Table:
+    """Parses lines; `name` of the file stops at the first malformed one."""
+    reviews, ordinals = [], []
+    for line in lines:
+        try:
+            reviews.append(_REVIEW.validate_json(line))
+            ordinals.append(tally.num_lines)
+        except ValidationError as error:
+            reason = _reason(error, line)
+            if name is not None:
+                line_number = tally.num_lines - first_line + 1
+                raise UserError(
+                    f"{name}, line {line_number}: {reason}; mend it, or leave out --strict"
+                ) from None
+            tally.skipped[reason] += 1
+        tally.num_lines += 1
+    columns: dict[str, Any] = {
+        name: [review[name] for review in reviews]  # type: ignore[literal-required]
+        for name in SCHEMA.names
+        if name != "line"
+    }
+    columns["verified_purchase"] = np.array(columns["verified_purchase"], np.int8)
+    return pa.table({**columns, "line": ordinals}, schema=SCHEMA)
+
+
+def _reason(error: ValidationError, line: bytes) -> str:
+    """Why a line is malformed, without anything of its content."""
+    first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return "line too long" if len(line) >= MAX_LINE_BYTES else "not valid JSON"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return ": ".join([*map(str, first["loc"]), message])
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turns what a file system complains of while a file is read into one line."""
+    with clear_errors(name):
+        try:
+            yield
+        except FileNotFoundError:
+            raise UserError(f"{name}: no such file; check the path") from None
+        except IsADirectoryError:
+            raise UserError(f"{name}: a folder; give its files, one by one") from None
+
+
+@contextmanager
+def _open(uri: str) -> Iterator[IO[bytes]]:
+    """A file's lines, unpacked where the first bytes say gzip."""
+    name = public_name(uri)
+    fs, path = resolve(uri)
+    with reading(name), fs.open(path, "rb") as file, _clear_gzip_errors(name):
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=file) if is_gzip else file)
+
+
+@contextmanager
+def _clear_gzip_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except EOFError:
+        raise UserError(f"{name}: truncated gzip file; get it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{name}: damaged gzip file: {error}; get it again") from None
