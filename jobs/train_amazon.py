@@ -4,14 +4,14 @@
 from functools import partial
 from pathlib import Path
 
-from raclib.cluster import connect
-from raclib.tasks.amazon.prepare import prepare
-
 from raclib.cli import main
+from raclib.cluster import connect
 from raclib.config import AmazonConfig
 from raclib.corpus import CorpusStore
 from raclib.evaluation.amazon import baselines, evaluate, report
+from raclib.evaluation.serving import log_model
 from raclib.paths import resolve
+from raclib.tasks.amazon.prepare import prepare
 from raclib.tasks.amazon.task import AmazonTask
 from raclib.tracking import environment_tags, flatten, track
 from raclib.training.claim import claim
@@ -40,6 +40,7 @@ def run(config: AmazonConfig) -> None:
                 with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
                     fitted = fit(task, config, with_context, loggers[name])
                     probabilities[name] = fitted.test
+                    log_model(loggers[name].run_id, config, fitted.weights)
         for name, probability in baselines(task).items():
             with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
                 probabilities[name] = probability

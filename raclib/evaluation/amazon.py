@@ -82,12 +82,13 @@ def report(comparison: Comparison, job: RunLogger, loggers: Mapping[str, RunLogg
     job.log_table(comparison.by_bin, "over_time")
     job.log_table(comparison.by_period, "before_and_after")
     for method, logger in loggers.items():
-        mine = comparison.by_period[comparison.by_period["method"] == method]
-        for period, prefix in ((BEFORE, "before"), (AFTER, "after")):
-            part = mine[mine["group"] == period]
-            logger.log({f"{prefix}/{row.score}": row.value for row in part.itertuples()})
-        bins = comparison.by_bin[comparison.by_bin["method"] == method]
-        for number in bins["group"].unique():
-            part = bins[bins["group"] == number]
-            logger.log({f"over_time/{row.score}": row.value for row in part.itertuples()}, number)
+        for period, name in ((BEFORE, "before"), (AFTER, "after")):
+            logger.log(_scores(comparison.by_period, method, period, name))
+        for number in comparison.by_bin["group"].unique():
+            logger.log(_scores(comparison.by_bin, method, number, "over_time"), int(number))
     print_table(comparison.by_period, PERIODS)
+
+
+def _scores(table: pd.DataFrame, method: str, group: int, prefix: str) -> dict[str, float]:
+    part = table[(table["method"] == method) & (table["group"] == group)]
+    return {f"{prefix}/{name}": float(value) for name, value in part[["score", "value"]].values}

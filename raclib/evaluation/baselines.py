@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from raclib.retrieval.keys import KeySet
+from raclib.retrieval.table import QuantizedKeys
 
 TILE = 8192
 
@@ -47,6 +48,7 @@ def neighbour_vote(
         num_neighbours: Neighbours that vote.
         batch_size: Queries at a time.
     """
+    assert not isinstance(keys.keys, QuantizedKeys)
     votes = [np.empty(0)]
     for queries_Bd, time_B in zip(
         queries_Nd.split(batch_size), time_N.split(batch_size), strict=True

@@ -14,6 +14,8 @@ class FourierEmbedding(nn.Module):
         max_frequency: Twice the highest frequency, in half cycles a unit of the input.
     """
 
+    frequencies_F: Tensor
+
     def __init__(self, num_bands: int, max_frequency: float) -> None:
         super().__init__()
         self.dim = 2 * num_bands + 1

@@ -47,7 +47,7 @@ def fit(task: Task, config: AmazonConfig, with_context: bool, logger: RunLogger)
     check_workers(config)
     assignment = Assignment(task, with_context, logger)
     trainer = TorchTrainer(
-        lambda: run_worker(assignment),  # type: ignore[arg-type,return-value]
+        lambda: run_worker(assignment),  # type: ignore[arg-type]
         scaling_config=ScalingConfig(num_workers=config.num_workers, use_gpu=uses_gpu(config)),
         run_config=RunConfig(
             name=f"{config.name}/{logger.name}",

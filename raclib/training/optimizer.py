@@ -19,7 +19,7 @@ class ScheduledAdamW:
 
     def __init__(self, model: nn.Module, config: TrainConfig, num_steps: int) -> None:
         self.config, self.num_steps = config, num_steps
-        groups = {"retrieval": [], "classifier": []}
+        groups: dict[str, list[nn.Parameter]] = {"retrieval": [], "classifier": []}
         for name, parameter in model.named_parameters():
             groups["retrieval" if name.startswith("queries.") else "classifier"].append(parameter)
         self.parameters = {name: group for name, group in groups.items() if group}

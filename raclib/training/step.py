@@ -11,16 +11,19 @@ from raclib.config import RetrievalConfig
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.draw import draw
 from raclib.retrieval.estimators import Estimator
+from raclib.retrieval.penalties import dissimilarity, draw_entropy, overlap
+from raclib.retrieval.table import QuantizedKeys
 from raclib.training.noise import Noise
 from raclib.training.timer import Timer
 
 Metrics = dict[str, Tensor]
+Space = tuple[Tensor | QuantizedKeys, Tensor, Tensor, float, float | None]
 
 
 class History(Protocol):
     """What examples may retrieve from."""
 
-    def select(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def select(self, batch: Batch) -> tuple[Tensor | QuantizedKeys, Tensor, Tensor]:
         """Keys (`[K, d]` or `[B, K, d]`) and the interval lo_B, hi_B eligible for each example."""
         ...
 
@@ -95,7 +98,9 @@ class RetrievalStep(nn.Module):
                 greedy_losses_B = self._loss(batch, retrieved, needed_MBS, num_sets, noise)
 
         pseudo_loss = self.estimator(losses_MB, log_probs_MBS, greedy_losses_B)
-        return losses_MB.mean() + pseudo_loss, {
+        space = (keys, lo_B, hi_B, temperature, scale)
+        penalty = self._penalty(batch, queries_BSd, rows_MBS[0], space, progress)
+        return losses_MB.mean() + pseudo_loss + penalty, {
             "loss": losses_MB.mean().detach(),
             "entropy": drawn.entropy.mean(),
             "unique_share": _unique_share(needed_MBS),
@@ -104,6 +109,23 @@ class RetrievalStep(nn.Module):
     @property
     def _uses_greedy(self) -> bool:
         return self.estimator.uses_greedy
+
+    def _penalty(
+        self, batch: Batch, queries_BSd: Tensor, rows_BS: Tensor, space: Space, progress: float
+    ) -> Tensor:
+        """The penalties that are switched on (the paper's B.3.2); none by default."""
+        keys, lo_B, hi_B, temperature, scale = space
+        total = queries_BSd.new_zeros(())
+        if self.config.entropy_bonus:
+            entropy_BS = draw_entropy(queries_BSd, keys, temperature, lo_B, hi_B, scale)
+            total = total - self.config.entropy_bonus * (1 - progress) * entropy_BS.mean()
+        if self.config.diversity_penalty:
+            mass = overlap(queries_BSd, keys, rows_BS, temperature, lo_B, hi_B, scale)
+            total = total + self.config.diversity_penalty * mass.mean()
+        if self.config.similarity_penalty:
+            distance = dissimilarity(queries_BSd, batch["key"].float())
+            total = total + self.config.similarity_penalty * distance
+        return total
 
     def _loss(
         self, batch: Batch, retrieved: Batch, rows_MBS: Tensor, m: int, noise: Noise

@@ -1,14 +1,18 @@
 """Rows of the corpus as tensors: the inputs of examples and what is retrieved for them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from raclib.retrieval.keys import KeySet
 from torch import Tensor
 
 from raclib.batch import Arrays, Batch, to_tensors
 from raclib.config import AmazonConfig
-from raclib.corpus import CorpusClient
+from raclib.retrieval.keys import KeySet
+from raclib.retrieval.table import QuantizedKeys
 from raclib.tasks.amazon.labels import label_reviews
+
+Fetch = Callable[[np.ndarray, tuple[str, ...]], Arrays]
 
 INPUT_FIELDS = ("embedding", "helpful_vote", "verified_purchase")
 LABEL_FIELDS = ("rating", "time")
@@ -18,12 +22,12 @@ class ReviewReader:
     """Fetches rows of the corpus and derives their labels. Small and picklable.
 
     Args:
-        client: Serves the rows.
-        config: Labelling rule and timeout.
+        fetch: Gives fields of row ids, as `CorpusClient.fetch` does.
+        config: Labelling rule.
     """
 
-    def __init__(self, client: CorpusClient, config: AmazonConfig) -> None:
-        self.client, self.config = client, config
+    def __init__(self, fetch: Fetch, config: AmazonConfig) -> None:
+        self.fetch, self.rule = fetch, config.rule
 
     def examples(self, rows: np.ndarray) -> Arrays:
         """Inputs, key, time and label of rows to predict, arrays `[N, ...]`."""
@@ -31,9 +35,8 @@ class ReviewReader:
 
     def read(self, rows: np.ndarray, fields: tuple[str, ...]) -> Arrays:
         """The fields of rows, with `label` derived from rating and time."""
-        pending = self.client.fetch_async(rows, fields=fields)
-        found = pending.result(timeout=self.config.train.fetch_timeout_s)
-        found["label"] = label_reviews(found.pop("rating"), found["time"], self.config.rule)
+        found = self.fetch(rows, fields)
+        found["label"] = label_reviews(found.pop("rating"), found["time"], self.rule)
         return found
 
 
@@ -51,7 +54,7 @@ class ReviewHistory:
         inputs = INPUT_FIELDS if config.retrieval.retrieve == "row" else ()
         self.fields = (*inputs, *LABEL_FIELDS)
 
-    def select(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def select(self, batch: Batch) -> tuple[Tensor | QuantizedKeys, Tensor, Tensor]:
         """The shared keys and each example's window."""
         lo_B, hi_B = self.keys.window(batch["time"], self.window)
         return self.keys.keys, lo_B, hi_B

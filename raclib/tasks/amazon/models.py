@@ -14,6 +14,9 @@ from raclib.retrieval.query import SimilarityResidual
 class Standardize(nn.Module):
     """Subtracts a fixed mean and divides by a fixed deviation; constant dimensions become 0."""
 
+    mean_D: Tensor
+    factor_D: Tensor
+
     def __init__(self, mean_D: Tensor, deviation_D: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean_D", mean_D.float())

@@ -67,7 +67,8 @@ def make_splits(time: np.ndarray, cutoff: int, config: SplitConfig, seed: int) -
     is_candidate[parts[0]] = is_candidate[parts[2]] = False
     edges = np.linspace(time[0], time[-1] + 1, config.num_bins + 1).astype(np.int64)
     test, test_bin = _draw_bins(np.flatnonzero(is_candidate), time, edges, config, rng)
-    return Splits(*parts, test, test_bin, edges)
+    train, train_history, validation, validation_history = parts
+    return Splits(train, train_history, validation, validation_history, test, test_bin, edges)
 
 
 def _draw_bins(

@@ -1,15 +1,16 @@
 """The Amazon task as training sees it: examples, histories, a model."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
-from raclib.models.classifier import RetrievalClassifier
-from raclib.retrieval.keys import KeySet
 
 from raclib.batch import Arrays
 from raclib.config import AmazonConfig, date_to_ms
 from raclib.corpus import Corpus, CorpusClient
+from raclib.models.classifier import RetrievalClassifier
+from raclib.retrieval.keys import KeySet
 from raclib.tasks.amazon.data import ReviewHistory, ReviewReader, input_statistics
 from raclib.tasks.amazon.models import build_model
 from raclib.tasks.amazon.splits import make_splits
@@ -26,7 +27,8 @@ class AmazonTask:
 
     def __init__(self, config: AmazonConfig, corpus: Corpus, client: CorpusClient) -> None:
         self.config, self.corpus = config, corpus
-        self.reader = ReviewReader(client, config)
+        fetch = partial(client.fetch, timeout=config.train.fetch_timeout_s)
+        self.reader = ReviewReader(fetch, config)
         cutoff = date_to_ms(config.rule.cutoff)
         self.splits = make_splits(corpus.read("time"), cutoff, config.split, config.seed)
         self.statistics = input_statistics(self.reader, self.splits.train, config.seed)

@@ -1,0 +1,118 @@
+"""A trained model as MLflow loads it: reviews in, probabilities out, with the corpus as memory.
+
+MLflow runs this file when it loads a model (models from code), so nothing is pickled.
+"""
+
+import tempfile
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from mlflow.pyfunc import PythonModel
+from torch import Tensor
+
+from raclib.batch import to_tensors
+from raclib.cli import parse
+from raclib.config import AmazonConfig
+from raclib.corpus import open_corpus
+from raclib.corpus.mounts import Mount, choose_mount
+from raclib.corpus.server import ShardReader
+from raclib.evaluation.predict import classify_greedy
+from raclib.retrieval.keys import KeySet
+from raclib.tasks.amazon.data import ReviewHistory, ReviewReader
+from raclib.tasks.amazon.encoders import build_encoder
+from raclib.tasks.amazon.keys import KeyTransform
+from raclib.tasks.amazon.models import build_model
+
+CPU = torch.device("cpu")
+
+
+class ReviewModel(PythonModel):
+    """Predicts reviews of the Reviews '23 schema from the newest version of the corpus.
+
+    Rows appended to the corpus are retrieved as soon as the model is loaded again: no training.
+    """
+
+    def load_context(self, context: Any) -> None:
+        """Reads configuration, weights and keys."""
+        self.config = parse(AmazonConfig, Path(context.artifacts["config"]), [])
+        corpus = open_corpus(self.config.corpus_uri)
+        self.encoder = build_encoder(self.config.encoder, "cpu")
+        self.transform = KeyTransform.load(corpus.uri)
+        weights = torch.load(context.artifacts["weights"], weights_only=True)
+        with_context = any(name.startswith("queries.") for name in weights)
+        statistics = {
+            name: (torch.zeros(width), torch.ones(width))
+            for name, width in (("embedding", self.encoder.dim), ("helpful_vote", 1))
+        }
+        self.model = build_model(self.config, statistics, self.transform.dim, with_context).eval()
+        self.model.load_state_dict(weights)
+        reader = ShardReader(Mount(choose_mount(corpus.uri, "auto")))
+        self.history = ReviewHistory(
+            KeySet.load(corpus),
+            ReviewReader(partial(reader.take, corpus), self.config),
+            self.config,
+        )
+
+    @torch.no_grad()
+    def predict(
+        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        """Probability that each review is positive under the rule of its day, float32 `[N]`.
+
+        Args:
+            model_input: Columns title, text, timestamp (ms since 1970), helpful_vote and
+                verified_purchase. Rows of the corpus strictly earlier than a review are its memory.
+            params: Not used.
+        """
+        time = model_input["timestamp"].to_numpy(np.int64)
+        embedding = self.encoder.encode(list(model_input["title"]), list(model_input["text"]))
+        batch = to_tensors(
+            {
+                # As the corpus holds them, so that a stored review and a new one are treated alike.
+                "embedding": embedding.astype(np.float16),
+                "key": self.transform.transform(embedding, time).astype(np.float16),
+                "helpful_vote": model_input["helpful_vote"].to_numpy(np.float32),
+                "verified_purchase": model_input["verified_purchase"].to_numpy(np.int8),
+                "time": time,
+            },
+            CPU,
+        )
+        has_context = self.model.queries is not None
+        logits_BC = (
+            classify_greedy(self.model, self.history, batch)
+            if has_context
+            else self.model.classify(batch)
+        )
+        return logits_BC.softmax(dim=1)[:, 1].numpy()
+
+
+def log_model(run_id: str, config: AmazonConfig, weights: dict[str, Tensor]) -> None:
+    """Logs a trained model to an MLflow run; `mlflow.pyfunc.load_model` loads it.
+
+    Args:
+        run_id: The run.
+        config: Configuration with absolute paths: the model finds the corpus through it.
+        weights: State of the model.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {"config": f"{folder}/config.yaml", "weights": f"{folder}/weights.pt"}
+        Path(paths["config"]).write_text(yaml.safe_dump(asdict(config)))
+        torch.save(weights, paths["weights"])
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=__file__,
+            artifacts=paths,
+            pip_requirements=["raclib"],
+            run_id=run_id,
+        )
+
+
+if __name__ != "raclib.evaluation.serving":
+    mlflow.models.set_model(ReviewModel())
