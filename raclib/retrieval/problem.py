@@ -1,0 +1,143 @@
+"""What is drawn from: scaled queries, keys and eligible intervals, checked once."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from raclib.errors import UserError
+from raclib.retrieval.table import KeyTable, QuantizedKeys
+
+MASKED = -1e38  # the score of a row that is not eligible: finite, so that it makes no NaN
+FLOOR = -1e30  # scores below it are masked
+BLOCK_SCORES = 2**21  # scores held at once: 8 MB in float32, which stays in cache
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Scaled queries, their keys and the interval of rows each example may draw.
+
+    Scores are logits in base 2, since exp2 is the cheapest exponential on every device.
+
+    Attributes:
+        queries_BSd: Times scale / temperature * log2(e), in the dtype of `keys.dtype`.
+        keys: Shared or per example.
+        lo_B: First eligible row, int64.
+        hi_B: One past the last eligible row, int64.
+        slope: scale / temperature, the derivative of a logit by q.k.
+    """
+
+    queries_BSd: Tensor
+    keys: KeyTable
+    lo_B: Tensor
+    hi_B: Tensor
+    slope: float
+
+    @classmethod
+    def build(
+        cls,
+        queries: Tensor,
+        keys: Tensor | QuantizedKeys,
+        temperature: float,
+        lo: Tensor | None,
+        hi: Tensor | None,
+        scale: float | None,
+    ) -> "Problem":
+        """Checks arguments as `draw` documents them; no gradient passes."""
+        if queries.dim() != 3 or not all(queries.shape[1:]) or not queries.is_floating_point():
+            raise UserError(
+                f"queries are {list(queries.shape)} {queries.dtype}: expected floats [B, S, d]"
+            )
+        if not bool(queries.isfinite().all()):
+            raise UserError(
+                "queries hold NaN or infinity: lower the learning rate or check the inputs"
+            )
+        table = KeyTable.wrap(keys, queries)
+        slope = _slope(temperature, scale, queries.shape[-1])
+        lo_B = _bound("lo", lo, 0, queries, len(table))
+        hi_B = _bound("hi", hi, len(table), queries, len(table))
+        if bool((lo_B > hi_B).any()):
+            raise UserError("lo is above hi for some example: give intervals [lo, hi)")
+        scaled_BSd = queries.detach().to(table.dtype) * (slope / math.log(2))
+        return cls(scaled_BSd, table, lo_B, hi_B, slope)
+
+    def examples(self, part: slice) -> "Problem":
+        """The same for some examples."""
+        keys = self.keys.examples(part)
+        return Problem(self.queries_BSd[part], keys, self.lo_B[part], self.hi_B[part], self.slope)
+
+    def shared_by(self, example_P: Tensor, slot_P: Tensor) -> "Problem":
+        """Some single queries, each as an example of one slot; keys must be shared."""
+        queries_P1d = self.queries_BSd[example_P, slot_P][:, None]
+        lo_P, hi_P = self.lo_B[example_P], self.hi_B[example_P]
+        return Problem(queries_P1d, self.keys, lo_P, hi_P, self.slope)
+
+    def by_interval(self) -> tuple["Problem", Tensor]:
+        """Examples ordered by interval, and the order; per-example keys stay where they are."""
+        order_B = torch.argsort(self.hi_B, stable=True)
+        if self.keys.per_example:
+            return self, torch.arange(len(order_B), device=order_B.device)
+        queries_BSd, lo_B, hi_B = self.queries_BSd[order_B], self.lo_B[order_B], self.hi_B[order_B]
+        return Problem(queries_BSd, self.keys, lo_B, hi_B, self.slope), order_B
+
+    def narrowed(self, multiple: int) -> tuple["Problem", int]:
+        """Only rows that some example may draw, from a multiple of `multiple`; and the first."""
+        some_B = self.lo_B < self.hi_B
+        if not bool(some_B.any()):
+            return Problem(
+                self.queries_BSd, self.keys.rows(0, 0), self.lo_B, self.lo_B, self.slope
+            ), 0
+        base = int(self.lo_B[some_B].min()) // multiple * multiple
+        keys = self.keys.rows(base, int(self.hi_B[some_B].max()))
+        return Problem(self.queries_BSd, keys, self.lo_B - base, self.hi_B - base, self.slope), base
+
+    def scores(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yields (examples, scores [b, S, C], keys [C, d] or [b, C, d]) of the rows start..stop.
+
+        Examples that may draw none of them are left out where they lie at either end of the batch:
+        ordered by interval, a batch of windows costs what the windows hold.
+        """
+        part, partial = self._touching(start, stop)
+        step = max(BLOCK_SCORES // (self.queries_BSd.shape[1] * (stop - start)), 1)
+        keys = self.keys.rows(start, stop)
+        shared_Cd = None if keys.per_example else keys.read()
+        row_C = torch.arange(start, stop, device=self.lo_B.device)
+        for first in range(part.start, part.stop, step):
+            block = slice(first, min(first + step, part.stop))
+            keys_Cd = keys.examples(block).read() if shared_Cd is None else shared_Cd
+            scores_bSC = self.queries_BSd[block] @ keys_Cd.mT
+            if partial:
+                outside_bC = (row_C < self.lo_B[block, None]) | (row_C >= self.hi_B[block, None])
+                scores_bSC.masked_fill_(outside_bC[:, None], MASKED)
+            yield block, scores_bSC, keys_Cd
+
+    def _touching(self, start: int, stop: int) -> tuple[slice, bool]:
+        """The run of examples that may draw from these rows, and whether some may not from all."""
+        touching_P = ((self.lo_B < stop) & (self.hi_B > start)).nonzero()[:, 0]
+        if not len(touching_P):
+            return slice(0, 0), False
+        part = slice(int(touching_P[0]), int(touching_P[-1]) + 1)
+        inside = bool((self.lo_B[part].max() <= start) & (self.hi_B[part].min() >= stop))
+        return part, not inside
+
+
+def _slope(temperature: float, scale: float | None, width: int) -> float:
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise UserError(f"temperature is {temperature}: it must be above 0")
+    factor = 1 / math.sqrt(width) if scale is None else scale
+    if not math.isfinite(factor):
+        raise UserError(f"scale is {scale}: it must be a finite number")
+    return factor / temperature
+
+
+def _bound(name: str, bound: Tensor | None, default: int, queries: Tensor, num_keys: int) -> Tensor:
+    batch = len(queries)
+    if bound is None:
+        return torch.full((batch,), default, device=queries.device)
+    if bound.shape != (batch,) or bound.is_floating_point():
+        raise UserError(f"{name} is {list(bound.shape)} {bound.dtype}: expected int64 [{batch}]")
+    if batch and (int(bound.min()) < 0 or int(bound.max()) > num_keys):
+        raise UserError(f"{name} leaves 0..{num_keys}, the number of keys: clip the intervals")
+    return bound.to(queries.device, torch.int64)

@@ -1,0 +1,124 @@
+"""Sequential draws without replacement, from tile statistics.
+
+A slot draws a tile by what it holds, scores that tile again and draws a row in it: two uniforms a
+draw. Then the row leaves: its tile is summed again without it for the slots to come. Nothing is
+subtracted, because at a low temperature the row may hold all but 1e-7 of the mass and the
+difference would be noise.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from raclib.retrieval.problem import FLOOR, MASKED, Problem
+from raclib.retrieval.scan import TileStats
+
+GATHERED_NUMBERS = 2**22  # keys copied at once: 16 MB in float32
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One row a slot.
+
+    Attributes:
+        rows_BS: int64, -1 where no eligible row is left.
+        log_prob_BS: float64, log-probability among the rows left; 0 at -1.
+        log2_total_BS: float64, log2 of the sum of 2**score over the rows left.
+    """
+
+    rows_BS: Tensor
+    log_prob_BS: Tensor
+    log2_total_BS: Tensor
+
+
+def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2: Tensor) -> Rollout:
+    """Draws each slot from the softmax over the rows left; overwrites `stats`."""
+    shape = problem.queries_BSd.shape[:-1]
+    rows_BS = torch.full(shape, -1, device=problem.lo_B.device)
+    log2_prob_BS, log2_total_BS = uniforms_BS2.new_zeros(2, *shape)
+    for slot in range(shape[1]):
+        tops_BN, sums_BN = stats.tops_BSN[:, slot], stats.sums_BSN[:, slot]
+        tile_B, log2_tile_B, total_B = _sample(tops_BN, sums_BN, uniforms_BS2[:, slot, 0])
+        for block in _blocks(problem, slot, tile):
+            scores_bST = _tile_scores(
+                problem.examples(block), slot, tile_B[block], tile, rows_BS[block]
+            )
+            inside_bT = (scores_bST[:, 0] > FLOOR).to(scores_bST.dtype)
+            uniform_b = uniforms_BS2[block, slot, 1]
+            at_b, log2_row_b, row_total_b = _sample(scores_bST[:, 0], inside_bT, uniform_b)
+            drawn_b = row_total_b > FLOOR
+            rows_BS[block, slot] = torch.where(drawn_b, tile_B[block] * tile + at_b, -1)
+            log2_prob_BS[block, slot] = (log2_tile_B[block] + log2_row_b).where(drawn_b, 0.0)
+            left_bST, top_bS = _without(scores_bST, at_b)
+            _put(stats.tops_BSN[block, slot + 1 :], tile_B[block], top_bS)
+            sum_bS = (left_bST - top_bS.clamp_min(FLOOR)[..., None]).exp2_().sum(-1)
+            _put(stats.sums_BSN[block, slot + 1 :], tile_B[block], sum_bS)
+        log2_total_BS[:, slot] = total_B
+    return Rollout(rows_BS, log2_prob_BS * math.log(2), log2_total_BS)
+
+
+def greedy_rollout(problem: Problem, tops_BSN: Tensor, tile: int) -> Tensor:
+    """The best row left in each slot, [B, S], ties to the lowest; overwrites `tops_BSN`."""
+    rows_BS = torch.full(tops_BSN.shape[:-1], -1, device=tops_BSN.device)
+    for slot in range(rows_BS.shape[1]):
+        tile_B = tops_BSN[:, slot].argmax(-1)
+        for block in _blocks(problem, slot, tile):
+            scores_bST = _tile_scores(
+                problem.examples(block), slot, tile_B[block], tile, rows_BS[block]
+            )
+            best_b, at_b = scores_bST[:, 0].max(-1)
+            rows_BS[block, slot] = torch.where(best_b > FLOOR, tile_B[block] * tile + at_b, -1)
+            _put(tops_BSN[block, slot + 1 :], tile_B[block], _without(scores_bST, at_b)[1])
+    return rows_BS
+
+
+def _sample(tops_BN: Tensor, sums_BN: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws n with probability ~ sums * 2**tops; returns n, log2 of it, log2 of the total.
+
+    In float64: a float32 prefix sum loses rows beyond 2**24 of them.
+    """
+    top_B1 = tops_BN.amax(-1, keepdim=True).clamp_min(FLOOR)
+    weights_BN = sums_BN.double() * (tops_BN - top_B1).double().exp2_()
+    prefix_BN = weights_BN.cumsum(-1)
+    total_B1 = prefix_BN[:, -1:]
+    # Below the total, so that the first prefix above the target ends a weight that is not 0.
+    below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))
+    target_B1 = torch.minimum(uniform_B[:, None] * total_B1, below_B1)
+    index_B1 = torch.searchsorted(prefix_BN, target_B1, right=True).clamp_(
+        max=prefix_BN.shape[-1] - 1
+    )
+    log2_prob_B1 = (weights_BN.gather(-1, index_B1) / total_B1).log2_()
+    log2_total_B1 = (total_B1.log2() + top_B1).clamp_min(2 * FLOOR)
+    return index_B1[:, 0], log2_prob_B1[:, 0], log2_total_B1[:, 0]
+
+
+def _blocks(problem: Problem, slot: int, tile: int) -> list[slice]:
+    """Parts of the batch whose tiles are scored together."""
+    batch, slots, width = problem.queries_BSd.shape
+    step = max(GATHERED_NUMBERS // (tile * (width + slots - slot)), 1)
+    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
+
+
+def _tile_scores(problem: Problem, slot: int, tile_B: Tensor, tile: int, rows_BS: Tensor) -> Tensor:
+    """Scores of one tile an example for this slot and the later ones, [B, S - slot, T]."""
+    row_BT = tile_B[:, None] * tile + torch.arange(tile, device=tile_B.device)
+    keys_BTd = problem.keys.gather(row_BT.clamp(max=len(problem.keys) - 1))
+    scores_BST = problem.queries_BSd[:, slot:] @ keys_BTd.mT
+    out_BT = (row_BT < problem.lo_B[:, None]) | (row_BT >= problem.hi_B[:, None])
+    for earlier in range(slot):
+        out_BT |= row_BT == rows_BS[:, earlier, None]
+    return scores_BST.masked_fill_(out_BT[:, None], MASKED)
+
+
+def _without(scores_bST: Tensor, at_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of the later slots, less the row just drawn, and their largest."""
+    left_bST = scores_bST[:, 1:]
+    left_bST.scatter_(2, at_b[:, None, None].expand(-1, left_bST.shape[1], 1), MASKED)
+    return left_bST, left_bST.amax(-1)
+
+
+def _put(held_bSN: Tensor, tile_b: Tensor, value_bS: Tensor) -> None:
+    """Writes the new figure of each example's tile for the later slots."""
+    held_bSN.scatter_(2, tile_b[:, None, None].expand(*value_bS.shape, 1), value_bS[..., None])

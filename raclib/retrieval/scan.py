@@ -1,0 +1,144 @@
+"""One pass over the keys: what every tile of rows holds, without a [B, K] tensor."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from raclib.retrieval.problem import FLOOR, MASKED, Problem
+
+MAX_TILES = 2048
+MAX_GROUPS = 64
+CHUNK = 1024  # rows scored at once, where tiles are no larger
+
+
+def tile_size(num_keys: int) -> int:
+    """Rows a tile. Depends on the number of keys only, so that draws do not depend on the batch."""
+    if num_keys <= 256:
+        return max(num_keys, 1)
+    balanced = 2 ** ((num_keys.bit_length() + 1) // 2 - 1)
+    fewest = 2 ** max(-(-num_keys // MAX_TILES) - 1, 0).bit_length()
+    return max(64, balanced, fewest)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How K rows are cut: tiles to draw from, groups of them to sum keys by, chunks to compute."""
+
+    num_keys: int
+    tile: int
+    group: int
+
+    @classmethod
+    def cut(cls, num_keys: int, tile: int, max_groups: int) -> "Layout":
+        """Groups are whole tiles, so that no tile lies in two."""
+        tiles_a_group = max(-(-num_keys // (tile * max_groups)), 1)
+        return cls(num_keys, tile, tiles_a_group * tile)
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles over all rows."""
+        return -(-self.num_keys // self.tile)
+
+    @property
+    def num_groups(self) -> int:
+        """Groups over all rows."""
+        return -(-self.num_keys // self.group)
+
+    def chunks(self, group: int) -> Iterator[tuple[int, int]]:
+        """Row ranges of a group, each a whole number of tiles or the last, shorter tile."""
+        stop = min((group + 1) * self.group, self.num_keys)
+        step = max(CHUNK // self.tile, 1) * self.tile
+        whole = stop - stop % self.tile
+        start = group * self.group
+        yield from ((at, min(at + step, whole)) for at in range(start, whole, step))
+        if whole < stop:
+            yield max(start, whole), stop
+
+
+class KeySums:
+    """Running sums of 2**(score - top) * key for each query and group of rows."""
+
+    def __init__(self, like_BSd: Tensor, num_groups: int) -> None:
+        self.sums_GBSd = like_BSd.new_zeros(num_groups, *like_BSd.shape)
+        self.tops_GBS = like_BSd.new_full((num_groups, *like_BSd.shape[:-1]), FLOOR)
+
+    def add(
+        self, group: int, part: slice, weights_bSC: Tensor, top_bS: Tensor, keys: Tensor
+    ) -> None:
+        """Adds rows with weights relative to 2**top_bS (at least FLOOR)."""
+        sums_bSd, held_bS = self.sums_GBSd[group, part], self.tops_GBS[group, part]
+        new_bS = torch.maximum(held_bS, top_bS)
+        sums_bSd.mul_((held_bS - new_bS).exp2_()[..., None])
+        sums_bSd.addcmul_(weights_bSC @ keys, (top_bS - new_bS).exp2_()[..., None])
+        held_bS.copy_(new_bS)
+
+
+@dataclass(frozen=True)
+class TileStats:
+    """What each tile holds for each query.
+
+    Attributes:
+        tops_BSN: Largest score, below FLOOR where no row of the tile is eligible.
+        sums_BSN: Sum of 2**(score - top) over its rows, 0 where none is eligible.
+        entropies_BSN: Of the draw of a row within the tile, bits.
+    """
+
+    tops_BSN: Tensor
+    sums_BSN: Tensor
+    entropies_BSN: Tensor
+
+    @classmethod
+    def empty(cls, like_BSd: Tensor, num_tiles: int) -> "TileStats":
+        """No tile holds an eligible row."""
+        shape = (*like_BSd.shape[:-1], num_tiles)
+        zeros = like_BSd.new_zeros
+        return cls(like_BSd.new_full(shape, MASKED), zeros(shape), zeros(shape))
+
+    def entropy(self) -> Tensor:
+        """Entropy of the draw over all tiles [B, S], nats; 0 where nothing is eligible.
+
+        By the chain rule: of the draw of a tile, and within tiles by their probability.
+        """
+        top_BS1 = self.tops_BSN.amax(-1, keepdim=True).clamp_min(FLOOR)
+        prob_BSN = (self.tops_BSN - top_BS1).exp2_().mul_(self.sums_BSN)
+        prob_BSN /= prob_BSN.sum(-1, keepdim=True).clamp_min(0.5)
+        within_BS = torch.linalg.vecdot(prob_BSN, self.entropies_BSN) * math.log(2)
+        return (torch.special.entr(prob_BSN).sum(-1) + within_BS).clamp_min(0)
+
+
+def scan(problem: Problem, layout: Layout, with_sums: bool) -> tuple[TileStats, KeySums | None]:
+    """Reads all keys once and returns tile statistics and, on request, key sums a group."""
+    stats = TileStats.empty(problem.queries_BSd, layout.num_tiles)
+    sums = KeySums(problem.queries_BSd, layout.num_groups) if with_sums else None
+    for group in range(layout.num_groups):
+        for start, stop in layout.chunks(group):
+            tiles = slice(start // layout.tile, -(-stop // layout.tile))
+            for block, scores_bSC, keys_Cd in problem.scores(start, stop):
+                weights_bSnT, top_bSn = _tile_stats(scores_bSC, stats, block, tiles)
+                if sums is not None:
+                    top_bS = top_bSn.amax(-1)
+                    if top_bSn.shape[-1] > 1:
+                        weights_bSnT.mul_((top_bSn - top_bS[..., None]).exp2_()[..., None])
+                    sums.add(group, block, weights_bSnT.flatten(-2), top_bS, keys_Cd)
+    return stats, sums
+
+
+def _tile_stats(
+    scores_bSC: Tensor, stats: TileStats, block: slice, tiles: slice
+) -> tuple[Tensor, Tensor]:
+    """Fills the statistics of some tiles; returns weights relative to their tops, and these."""
+    scores_bSnT = scores_bSC.unflatten(-1, (tiles.stop - tiles.start, -1))
+    top_bSn = scores_bSnT.amax(-1)
+    stats.tops_BSN[block, :, tiles] = top_bSn
+    top_bSn.clamp_min_(FLOOR)
+    scores_bSnT.sub_(top_bSn[..., None])
+    weights_bSnT = scores_bSnT.exp2()
+    sum_bSn = weights_bSnT.sum(-1)
+    stats.sums_BSN[block, :, tiles] = sum_bSn
+    sum_bSn.clamp_min_(0.5)  # 0 where nothing is eligible, at least 1 elsewhere
+    energy_bSn = torch.linalg.vecdot(weights_bSnT, scores_bSnT) / sum_bSn
+    stats.entropies_BSN[block, :, tiles] = sum_bSn.log2_() - energy_bSn
+    return weights_bSnT, top_bSn
