@@ -3,6 +3,7 @@
 MLflow runs this file when it loads a model (models from code), so nothing is pickled.
 """
 
+import json
 import tempfile
 from dataclasses import asdict
 from functools import partial
@@ -13,7 +14,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from mlflow.pyfunc import PythonModel
 from torch import Tensor
 
@@ -103,7 +103,7 @@ def log_model(run_id: str, config: AmazonConfig, weights: dict[str, Tensor]) -> 
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = {"config": f"{folder}/config.yaml", "weights": f"{folder}/weights.pt"}
-        Path(paths["config"]).write_text(yaml.safe_dump(asdict(config)))
+        Path(paths["config"]).write_text(json.dumps(asdict(config)))
         torch.save(weights, paths["weights"])
         mlflow.pyfunc.log_model(
             name="model",
