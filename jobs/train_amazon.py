@@ -40,7 +40,7 @@ def run(config: AmazonConfig) -> None:
                 with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
                     fitted = fit(task, config, with_context, loggers[name])
                     probabilities[name] = fitted.test
-                    log_model(loggers[name].run_id, config, fitted.weights)
+                    log_model(config, fitted.weights)
         for name, probability in baselines(task).items():
             with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
                 probabilities[name] = probability

@@ -61,7 +61,7 @@ class ReviewModel(PythonModel):
         )
 
     @torch.no_grad()
-    def predict(
+    def predict(  # type: ignore[override]  # MLflow leaves the context out where it is not named
         self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> np.ndarray:
         """Probability that each review is positive under the rule of its day, float32 `[N]`.
@@ -93,11 +93,10 @@ class ReviewModel(PythonModel):
         return logits_BC.softmax(dim=1)[:, 1].numpy()
 
 
-def log_model(run_id: str, config: AmazonConfig, weights: dict[str, Tensor]) -> None:
-    """Logs a trained model to an MLflow run; `mlflow.pyfunc.load_model` loads it.
+def log_model(config: AmazonConfig, weights: dict[str, Tensor]) -> None:
+    """Logs a trained model to the open MLflow run; `mlflow.pyfunc.load_model` loads it.
 
     Args:
-        run_id: The run.
         config: Configuration with absolute paths: the model finds the corpus through it.
         weights: State of the model.
     """
@@ -110,7 +109,6 @@ def log_model(run_id: str, config: AmazonConfig, weights: dict[str, Tensor]) -> 
             python_model=__file__,
             artifacts=paths,
             pip_requirements=["raclib"],
-            run_id=run_id,
         )
 
 

@@ -21,6 +21,10 @@ class Noise:
     input_B: Tensor
     item_BS: Tensor
 
+    def to(self, device: torch.device) -> "Noise":
+        """The same on a device."""
+        return Noise(*(values.to(device) for values in vars(self).values()))
+
 
 def step_noise(
     seed: int, step: int, positions: slice, batch_size: int, num_sets: int, num_draws: int

@@ -1,6 +1,6 @@
 """One training step: Algorithm 1 of the paper, in its order (arXiv 2604.07027)."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -17,7 +17,6 @@ from raclib.training.noise import Noise
 from raclib.training.timer import Timer
 
 Metrics = dict[str, Tensor]
-Space = tuple[Tensor | QuantizedKeys, Tensor, Tensor, float, float | None]
 
 
 class History(Protocol):
@@ -30,6 +29,16 @@ class History(Protocol):
     def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
         """Contents of drawn rows, tensors `[M, B, S, ...]`; arbitrary where a row is -1."""
         ...
+
+
+class Space(NamedTuple):
+    """What a batch draws from, and how sharply."""
+
+    keys: Tensor | QuantizedKeys
+    lo_B: Tensor
+    hi_B: Tensor
+    temperature: float
+    scale: float | None
 
 
 class RetrievalStep(nn.Module):
@@ -70,45 +79,31 @@ class RetrievalStep(nn.Module):
         """
         assert self.model.queries is not None
         queries_BSd = self.model.queries(batch)
-        keys, lo_B, hi_B = self.history.select(batch)
         scale = None if self.config.scale_logits else 1.0
-        num_sets = len(noise.draw_MBS2)
-        drawn = draw(
-            queries_BSd.repeat(num_sets, 1, 1),
-            keys,
-            temperature=temperature,
-            lo=lo_B.repeat(num_sets),
-            hi=hi_B.repeat(num_sets),
-            uniforms=noise.draw_MBS2.flatten(0, 1),
-            scale=scale,
-        )
-        shape = (num_sets, *queries_BSd.shape[:2])
-        rows_MBS, log_probs_MBS = drawn.rows.view(shape), drawn.log_prob.view(shape)
-        greedy_BS = drawn.greedy.view(shape)[0]
+        space = Space(*self.history.select(batch), temperature, scale)
+        with self.timer("draw"):
+            rows_MBS, log_probs_MBS, greedy_BS, entropy = _draw(queries_BSd, space, noise)
 
         # One fetch for all sets; the greedy rows ride along where the estimator wants them.
-        needed_MBS = torch.cat([rows_MBS, greedy_BS.unsqueeze(0)])[: num_sets + self._uses_greedy]
-        retrieved = self.history.fetch(batch, needed_MBS)
+        num_sets, uses_greedy = len(rows_MBS), self.estimator.uses_greedy
+        needed_MBS = torch.cat([rows_MBS, greedy_BS.unsqueeze(0)]) if uses_greedy else rows_MBS
+        with self.timer("fetch"):
+            retrieved = self.history.fetch(batch, needed_MBS)
+
         losses_MB = torch.stack(
             [self._loss(batch, retrieved, needed_MBS, m, noise) for m in range(num_sets)]
         )
-        greedy_losses_B = None
-        if self._uses_greedy:
-            with torch.no_grad():
-                greedy_losses_B = self._loss(batch, retrieved, needed_MBS, num_sets, noise)
-
+        with torch.no_grad():
+            greedy_losses_B = (
+                self._loss(batch, retrieved, needed_MBS, num_sets, noise) if uses_greedy else None
+            )
         pseudo_loss = self.estimator(losses_MB, log_probs_MBS, greedy_losses_B)
-        space = (keys, lo_B, hi_B, temperature, scale)
         penalty = self._penalty(batch, queries_BSd, rows_MBS[0], space, progress)
         return losses_MB.mean() + pseudo_loss + penalty, {
             "loss": losses_MB.mean().detach(),
-            "entropy": drawn.entropy.mean(),
+            "entropy": entropy,
             "unique_share": _unique_share(needed_MBS),
         }
-
-    @property
-    def _uses_greedy(self) -> bool:
-        return self.estimator.uses_greedy
 
     def _penalty(
         self, batch: Batch, queries_BSd: Tensor, rows_BS: Tensor, space: Space, progress: float
@@ -154,6 +149,27 @@ class PlainStep(nn.Module):
         """The loss to differentiate, and detached metrics."""
         loss = F.cross_entropy(self.model.classify(batch), batch["label"])
         return loss, {"loss": loss.detach()}
+
+
+def _draw(queries_BSd: Tensor, space: Space, noise: Noise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """M sampled sets of rows, their log-probabilities, the greedy rows, the mean entropy."""
+    num_sets = len(noise.draw_MBS2)
+    drawn = draw(
+        queries_BSd.repeat(num_sets, 1, 1),
+        space.keys,
+        temperature=space.temperature,
+        lo=space.lo_B.repeat(num_sets),
+        hi=space.hi_B.repeat(num_sets),
+        uniforms=noise.draw_MBS2.flatten(0, 1),
+        scale=space.scale,
+    )
+    shape = (num_sets, *queries_BSd.shape[:2])
+    return (
+        drawn.rows.view(shape),
+        drawn.log_prob.view(shape),
+        drawn.greedy.view(shape)[0],
+        drawn.entropy.mean(),
+    )
 
 
 def _unique_share(rows: Tensor) -> Tensor:

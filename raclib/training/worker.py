@@ -126,7 +126,7 @@ class Worker:
             config.train.batch_size,
             config.retrieval.num_sets,
             config.retrieval.num_draws,
-        )
+        ).to(self.device)
         progress = step / max(1, self.order.num_steps - 1)
         self.module.train()
         with self.timer("forward"):
