@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from raclib.errors import UserError
-from raclib.retrieval.gradient import mean_keys, with_gradient
+from raclib.retrieval.gradient import log_prob_slope, with_gradient
 from raclib.retrieval.problem import Problem
 from raclib.retrieval.rollout import greedy_rollout, sampled_rollout
 from raclib.retrieval.scan import MAX_GROUPS, Layout, scan, tile_size
@@ -100,21 +100,18 @@ def _draw_part(
     problem: Problem, tile: int, uniforms_BS2: Tensor, differentiable: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The fields of `Draw` for some examples, and d log_prob / d queries."""
-    slots = problem.queries_BSd.shape[1]
-    layout = Layout.cut(len(problem.keys), tile, 1 if slots == 1 else MAX_GROUPS)
-    stats, sums = scan(problem, layout, differentiable)
+    # Keys of an example's own are summed in one go after the draw, at no greater cost.
+    summed = differentiable and not problem.keys.per_example
+    layout = Layout.cut(len(problem.keys), tile, MAX_GROUPS if summed else 1)
+    stats, sums = scan(problem, layout, summed)
     entropy_BS = stats.entropy()
     if not bool(entropy_BS.isfinite().all()):
-        raise UserError(
-            "scores are not finite: clear keys of NaN and infinity, or raise the temperature"
-        )
+        raise UserError("scores are not finite: clear keys of NaN, or raise temperature")
     greedy_BS = greedy_rollout(problem, stats.tops_BSN.clone(), tile)
     sampled = sampled_rollout(problem, stats, tile, uniforms_BS2)
     slope_BSd = torch.zeros_like(problem.queries_BSd)
-    if sums is not None:
-        drawn_BSd = problem.keys.gather(sampled.rows_BS.clamp_min(0))
-        slope_BSd = problem.slope * (drawn_BSd - mean_keys(problem, layout, sums, sampled))
-        slope_BSd = slope_BSd.where(sampled.rows_BS[..., None] >= 0, 0.0)
+    if differentiable:
+        slope_BSd = log_prob_slope(problem, layout, sums, sampled)
     log_prob_BS = sampled.log_prob_BS.to(slope_BSd.dtype)
     return sampled.rows_BS, log_prob_BS, greedy_BS, entropy_BS, slope_BSd
 
@@ -122,9 +119,10 @@ def _draw_part(
 def _parts(problem: Problem, tile: int) -> list[slice]:
     """Examples drawn together: as many as bounded memory allows."""
     batch, slots, width = problem.queries_BSd.shape
-    num_tiles = max(-(-len(problem.keys) // tile), 1)
-    sums = min(num_tiles, 1 if slots == 1 else MAX_GROUPS) * width
-    step = max(min(STATS_NUMBERS // num_tiles, SUMS_NUMBERS // sums) // slots, 1)
+    num_tiles = -(-len(problem.keys) // tile)
+    stats = tile if num_tiles == 1 else num_tiles  # the scores of an only tile are kept
+    sums = 1 if problem.keys.per_example else min(num_tiles, MAX_GROUPS)
+    step = max(min(STATS_NUMBERS // stats, SUMS_NUMBERS // (sums * width)) // slots, 1)
     return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
 

@@ -1,8 +1,10 @@
-"""The mean key of each draw, which is all that the gradient of its log-probability needs.
+"""The derivative of each draw's log-probability by its query, from sums of keys.
 
 With frozen keys d log p(i) / d q = scale / temperature * (k_i - E_p[k]), p over the rows left to
-the slot. The pass that scored the keys has summed them by groups of rows; only groups that lost a
-row to an earlier slot are summed again, without it.
+the slot. At low temperature p(i) is nearly 1 and that difference cancels, so row i is left out of
+the sums like the rows drawn before it: k_i - E_p[k] = (Z k_i - sum_n w_n k_n) / (Z + w_i), both
+sums over the other rows, Z = sum_n w_n. The pass that scored the keys has summed them by groups of
+rows; only groups that hold one of the rows to leave out are summed again.
 """
 
 import torch
@@ -12,6 +14,8 @@ from raclib.retrieval.problem import FLOOR, MASKED, Problem
 from raclib.retrieval.rollout import Rollout
 from raclib.retrieval.scan import KeySums, Layout
 
+WIDE_CHUNK = 2**14  # rows scored at once: few queries drew from the same group
+
 
 def with_gradient(value_BS: Tensor, queries_BSd: Tensor, slope_BSd: Tensor) -> Tensor:
     """`value_BS` with the derivative `slope_BSd` by the queries."""
@@ -19,54 +23,65 @@ def with_gradient(value_BS: Tensor, queries_BSd: Tensor, slope_BSd: Tensor) -> T
     return value_BS + (change_BSd * slope_BSd).sum(-1)
 
 
-def mean_keys(problem: Problem, layout: Layout, sums: KeySums, rollout: Rollout) -> Tensor:
-    """E_p[k] of each slot, [B, S, d]; overwrites `sums`. Meaningless where nothing was drawn."""
-    earlier_BSJ = _earlier_rows(rollout.rows_BS)
-    lost_BSJ = torch.where(earlier_BSJ < 0, -1, earlier_BSJ // layout.group)
-    for group in range(layout.num_groups):
-        lost_BS = (lost_BSJ == group).any(-1)
-        if lost_BS.any():
-            _sum_again(problem, layout, sums, group, lost_BS, earlier_BSJ)
-    share_GBS = (sums.tops_GBS - rollout.log2_total_BS).exp2_().to(sums.sums_GBSd.dtype)
-    return torch.einsum("gbs,gbsd->bsd", share_GBS, sums.sums_GBSd)
+def log_prob_slope(
+    problem: Problem, layout: Layout, sums: KeySums | None, rollout: Rollout
+) -> Tensor:
+    """d log_prob / d queries [B, S, d], 0 where nothing was drawn.
+
+    Args:
+        problem: What was drawn from.
+        layout: Groups of rows, as in `sums`; a single one where examples have keys of their own.
+        sums: Key sums over all eligible rows, overwritten; None where examples have keys of their
+            own.
+        rollout: What was drawn.
+    """
+    drawn_BSJ = _drawn_so_far(rollout.rows_BS)
+    if sums is None:
+        sums = _sum_others(problem, layout, 0, drawn_BSJ)
+    else:
+        _leave_out(problem, layout, sums, drawn_BSJ)
+    share_GBS = (sums.tops_GBS - rollout.log2_total_BS).exp2_().to(problem.queries_BSd.dtype)
+    others_BSd = torch.einsum("gbs,gbsd->bsd", share_GBS, sums.sums_GBSd)
+    weight_BS = torch.linalg.vecdot(share_GBS, sums.totals_GBS, dim=0)
+    own_BSd = problem.keys.gather(rollout.rows_BS.clamp_min(0))
+    slope_BSd = problem.slope * (weight_BS[..., None] * own_BSd - others_BSd)
+    return slope_BSd.where(rollout.rows_BS[..., None] >= 0, 0.0)
 
 
-def _earlier_rows(rows_BS: Tensor) -> Tensor:
-    """Rows drawn in the slots before each slot, [B, S, S], -1 elsewhere."""
+def _drawn_so_far(rows_BS: Tensor) -> Tensor:
+    """Rows drawn up to and in each slot, [B, S, S], -1 elsewhere."""
     slots = rows_BS.shape[1]
-    later_SJ = torch.ones(slots, slots, dtype=torch.bool, device=rows_BS.device).triu()
+    later_SJ = torch.ones(slots, slots, dtype=torch.bool, device=rows_BS.device).triu(1)
     return rows_BS[:, None].expand(-1, slots, -1).masked_fill(later_SJ, -1)
 
 
-def _sum_again(
-    problem: Problem,
-    layout: Layout,
-    sums: KeySums,
-    group: int,
-    lost_BS: Tensor,
-    earlier_BSJ: Tensor,
-) -> None:
-    """Replaces the sums of a group by those over the rows left to each slot that lost one."""
-    part, excluded_bsJ = problem, earlier_BSJ
-    if not problem.keys.per_example:
-        example_P, slot_P = lost_BS.nonzero(as_tuple=True)
+def _leave_out(problem: Problem, layout: Layout, sums: KeySums, drawn_BSJ: Tensor) -> None:
+    """Sums again what holds drawn rows: pairs of a query and a group."""
+    group_BSJ = torch.where(drawn_BSJ < 0, -1, drawn_BSJ // layout.group)
+    for group in range(layout.num_groups):
+        example_P, slot_P = (group_BSJ == group).any(-1).nonzero(as_tuple=True)
+        if not len(example_P):
+            continue
         part = problem.shared_by(example_P, slot_P)
-        excluded_bsJ = earlier_BSJ[example_P, slot_P][:, None]
-    again = KeySums(part.queries_BSd, 1)
-    for start, stop in layout.chunks(group):
-        for block, scores_bsC, keys_Cd in part.scores(start, stop):
-            _exclude(scores_bsC, excluded_bsJ[block] - start)
-            top_bs = scores_bsC.amax(-1).clamp_min_(FLOOR)
-            again.add(0, block, scores_bsC.sub_(top_bs[..., None]).exp2_(), top_bs, keys_Cd)
-    if problem.keys.per_example:
-        sums.tops_GBS[group], sums.sums_GBSd[group] = again.tops_GBS[0], again.sums_GBSd[0]
-    else:
-        sums.tops_GBS[group, example_P, slot_P] = again.tops_GBS[0, :, 0]
-        sums.sums_GBSd[group, example_P, slot_P] = again.sums_GBSd[0, :, 0]
+        others = _sum_others(part, layout, group, drawn_BSJ[example_P, slot_P][:, None])
+        sums.tops_GBS[group, example_P, slot_P] = others.tops_GBS[0, :, 0]
+        sums.totals_GBS[group, example_P, slot_P] = others.totals_GBS[0, :, 0]
+        sums.sums_GBSd[group, example_P, slot_P] = others.sums_GBSd[0, :, 0]
 
 
-def _exclude(scores_bsC: Tensor, column_bsJ: Tensor) -> None:
+def _sum_others(problem: Problem, layout: Layout, group: int, drawn_BSJ: Tensor) -> KeySums:
+    """Sums over the eligible rows of a group that were not drawn."""
+    sums = KeySums(problem.queries_BSd, 1)
+    for start, _, block, scores_bSC, keys_Cd in problem.scores(layout.chunks(group, WIDE_CHUNK)):
+        _exclude(scores_bSC, drawn_BSJ[block] - start)
+        top_bS = scores_bSC.amax(-1).clamp_min_(FLOOR)
+        weights_bSC = scores_bSC.sub_(top_bS[..., None]).exp2_()
+        sums.add(0, block, weights_bSC, weights_bSC.sum(-1), top_bS, keys_Cd)
+    return sums
+
+
+def _exclude(scores_bSC: Tensor, column_bSJ: Tensor) -> None:
     """Masks the columns named; those outside the scores are ignored."""
-    inside_bsJ = (column_bsJ >= 0) & (column_bsJ < scores_bsC.shape[-1])
-    example_P, slot_P, _ = inside_bsJ.nonzero(as_tuple=True)
-    scores_bsC[example_P, slot_P, column_bsJ[inside_bsJ]] = MASKED
+    inside_bSJ = (column_bSJ >= 0) & (column_bSJ < scores_bSC.shape[-1])
+    example_P, slot_P, _ = inside_bSJ.nonzero(as_tuple=True)
+    scores_bSC[example_P, slot_P, column_bSJ[inside_bSJ]] = MASKED

@@ -33,9 +33,8 @@ def softmax_moments(problem: Problem) -> Moments:
     ordered, order_B = problem.by_interval()
     narrowed, _ = ordered.narrowed(tile)
     running = _Running(narrowed.queries_BSd)
-    for start, stop in Layout.cut(len(narrowed.keys), tile, 1).chunks(0):
-        for block, scores_bSC, keys_Cd in narrowed.scores(start, stop):
-            running.add(block, scores_bSC, F.pad(keys_Cd, (0, 1), value=1.0))
+    for scored in narrowed.scores(Layout.cut(len(narrowed.keys), tile, 1).chunks()):
+        running.add(scored.examples, scored.scores_bSC, F.pad(scored.keys_Cd, (0, 1), value=1.0))
     inverse_B = torch.argsort(order_B)
     return Moments(*(moment[inverse_B] for moment in running.moments()))
 

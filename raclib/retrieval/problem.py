@@ -1,8 +1,9 @@
 """What is drawn from: scaled queries, keys and eligible intervals, checked once."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,24 @@ from raclib.retrieval.table import KeyTable, QuantizedKeys
 MASKED = -1e38  # the score of a row that is not eligible: finite, so that it makes no NaN
 FLOOR = -1e30  # scores below it are masked
 BLOCK_SCORES = 2**21  # scores held at once: 8 MB in float32, which stays in cache
+
+
+class Scored(NamedTuple):
+    """Scores of the rows [start, stop) for some examples; the next step writes over them.
+
+    Attributes:
+        start: First row.
+        stop: One past the last row.
+        examples: Those that may draw from these rows, and perhaps others.
+        scores_bSC: MASKED outside an example's interval.
+        keys_Cd: The keys, [b, C, d] where examples have their own.
+    """
+
+    start: int
+    stop: int
+    examples: slice
+    scores_bSC: Tensor
+    keys_Cd: Tensor
 
 
 @dataclass(frozen=True)
@@ -93,25 +112,35 @@ class Problem:
         keys = self.keys.rows(base, int(self.hi_B[some_B].max()))
         return Problem(self.queries_BSd, keys, self.lo_B - base, self.hi_B - base, self.slope), base
 
-    def scores(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yields (examples, scores [b, S, C], keys [C, d] or [b, C, d]) of the rows start..stop.
+    def scores(self, spans: Iterable[tuple[int, int]]) -> Iterator["Scored"]:
+        """Scores the rows of each span [start, stop), some examples at a time.
 
         Examples that may draw none of them are left out where they lie at either end of the batch:
         ordered by interval, a batch of windows costs what the windows hold.
         """
-        part, partial = self._touching(start, stop)
-        step = max(BLOCK_SCORES // (self.queries_BSd.shape[1] * (stop - start)), 1)
-        keys = self.keys.rows(start, stop)
-        shared_Cd = None if keys.per_example else keys.read()
-        row_C = torch.arange(start, stop, device=self.lo_B.device)
-        for first in range(part.start, part.stop, step):
-            block = slice(first, min(first + step, part.stop))
-            keys_Cd = keys.examples(block).read() if shared_Cd is None else shared_Cd
-            scores_bSC = self.queries_BSd[block] @ keys_Cd.mT
-            if partial:
-                outside_bC = (row_C < self.lo_B[block, None]) | (row_C >= self.hi_B[block, None])
-                scores_bSC.masked_fill_(outside_bC[:, None], MASKED)
-            yield block, scores_bSC, keys_Cd
+        # Written over and over: fresh memory for each product costs more than half of the product.
+        buffer = self.queries_BSd.new_empty(0)
+        slots = self.queries_BSd.shape[1]
+        for start, stop in spans:
+            part, partial = self._touching(start, stop)
+            keys = self.keys.rows(start, stop)
+            shared_Cd = None if keys.per_example else keys.read()
+            row_C = torch.arange(start, stop, device=self.lo_B.device)
+            step = max(BLOCK_SCORES // (slots * (stop - start)), 1)
+            for first in range(part.start, part.stop, step):
+                block = slice(first, min(first + step, part.stop))
+                keys_Cd = keys.examples(block).read() if shared_Cd is None else shared_Cd
+                shape = (block.stop - first, slots, stop - start)
+                if buffer.numel() < math.prod(shape):
+                    buffer = self.queries_BSd.new_empty(math.prod(shape))
+                scores_bSC = buffer[: math.prod(shape)].view(shape)
+                torch.matmul(self.queries_BSd[block], keys_Cd.mT, out=scores_bSC)
+                if partial:
+                    outside_bC = (row_C < self.lo_B[block, None]) | (
+                        row_C >= self.hi_B[block, None]
+                    )
+                    scores_bSC.masked_fill_(outside_bC[:, None], MASKED)
+                yield Scored(start, stop, block, scores_bSC, keys_Cd)
 
     def _touching(self, start: int, stop: int) -> tuple[slice, bool]:
         """The run of examples that may draw from these rows, and whether some may not from all."""

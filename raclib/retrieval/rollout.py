@@ -7,6 +7,7 @@ difference would be noise.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -38,13 +39,12 @@ def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2:
     shape = problem.queries_BSd.shape[:-1]
     rows_BS = torch.full(shape, -1, device=problem.lo_B.device)
     log2_prob_BS, log2_total_BS = uniforms_BS2.new_zeros(2, *shape)
+    scorer = _TileScorer(problem, tile)
     for slot in range(shape[1]):
         tops_BN, sums_BN = stats.tops_BSN[:, slot], stats.sums_BSN[:, slot]
         tile_B, log2_tile_B, total_B = _sample(tops_BN, sums_BN, uniforms_BS2[:, slot, 0])
-        for block in _blocks(problem, slot, tile):
-            scores_bST = _tile_scores(
-                problem.examples(block), slot, tile_B[block], tile, rows_BS[block]
-            )
+        log2_total_BS[:, slot] = total_B
+        for block, scores_bST in scorer.score(slot, tile_B, rows_BS):
             inside_bT = (scores_bST[:, 0] > FLOOR).to(scores_bST.dtype)
             uniform_b = uniforms_BS2[block, slot, 1]
             at_b, log2_row_b, row_total_b = _sample(scores_bST[:, 0], inside_bT, uniform_b)
@@ -55,23 +55,56 @@ def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2:
             _put(stats.tops_BSN[block, slot + 1 :], tile_B[block], top_bS)
             sum_bS = (left_bST - top_bS.clamp_min(FLOOR)[..., None]).exp2_().sum(-1)
             _put(stats.sums_BSN[block, slot + 1 :], tile_B[block], sum_bS)
-        log2_total_BS[:, slot] = total_B
     return Rollout(rows_BS, log2_prob_BS * math.log(2), log2_total_BS)
 
 
 def greedy_rollout(problem: Problem, tops_BSN: Tensor, tile: int) -> Tensor:
     """The best row left in each slot, [B, S], ties to the lowest; overwrites `tops_BSN`."""
     rows_BS = torch.full(tops_BSN.shape[:-1], -1, device=tops_BSN.device)
+    scorer = _TileScorer(problem, tile)
     for slot in range(rows_BS.shape[1]):
         tile_B = tops_BSN[:, slot].argmax(-1)
-        for block in _blocks(problem, slot, tile):
-            scores_bST = _tile_scores(
-                problem.examples(block), slot, tile_B[block], tile, rows_BS[block]
-            )
+        for block, scores_bST in scorer.score(slot, tile_B, rows_BS):
             best_b, at_b = scores_bST[:, 0].max(-1)
             rows_BS[block, slot] = torch.where(best_b > FLOOR, tile_B[block] * tile + at_b, -1)
             _put(tops_BSN[block, slot + 1 :], tile_B[block], _without(scores_bST, at_b)[1])
     return rows_BS
+
+
+class _TileScorer:
+    """Scores of one tile an example, less the rows drawn.
+
+    Where all rows are in one tile its scores are kept: a row drawn is masked in them once.
+    """
+
+    def __init__(self, problem: Problem, tile: int) -> None:
+        self.problem, self.tile = problem, tile
+        self.kept_BST: Tensor | None = None
+        if tile >= len(problem.keys):
+            batch = slice(0, len(problem.lo_B))
+            none_BS = torch.empty(batch.stop, 0, device=problem.lo_B.device)
+            self.kept_BST = self._fresh(batch, 0, torch.zeros_like(problem.lo_B), none_BS)
+
+    def score(self, slot: int, tile_B: Tensor, rows_BS: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yields examples and scores [b, S - slot, T] of their tiles for this slot and later."""
+        if self.kept_BST is not None:
+            yield slice(0, len(tile_B)), self.kept_BST[:, slot:]
+            return
+        _, slots, width = self.problem.queries_BSd.shape
+        step = max(GATHERED_NUMBERS // (self.tile * (width + slots - slot)), 1)
+        for start in range(0, len(tile_B), step):
+            block = slice(start, min(start + step, len(tile_B)))
+            yield block, self._fresh(block, slot, tile_B[block], rows_BS[block, :slot])
+
+    def _fresh(self, block: slice, slot: int, tile_b: Tensor, drawn_bJ: Tensor) -> Tensor:
+        problem = self.problem.examples(block)
+        row_bT = tile_b[:, None] * self.tile + torch.arange(self.tile, device=tile_b.device)
+        keys_bTd = problem.keys.gather(row_bT.clamp(max=len(problem.keys) - 1))
+        scores_bST = problem.queries_BSd[:, slot:] @ keys_bTd.mT
+        out_bT = (row_bT < problem.lo_B[:, None]) | (row_bT >= problem.hi_B[:, None])
+        for drawn_b in drawn_bJ.unbind(1):
+            out_bT |= row_bT == drawn_b[:, None]
+        return scores_bST.masked_fill_(out_bT[:, None], MASKED)
 
 
 def _sample(tops_BN: Tensor, sums_BN: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,24 +125,6 @@ def _sample(tops_BN: Tensor, sums_BN: Tensor, uniform_B: Tensor) -> tuple[Tensor
     log2_prob_B1 = (weights_BN.gather(-1, index_B1) / total_B1).log2_()
     log2_total_B1 = (total_B1.log2() + top_B1).clamp_min(2 * FLOOR)
     return index_B1[:, 0], log2_prob_B1[:, 0], log2_total_B1[:, 0]
-
-
-def _blocks(problem: Problem, slot: int, tile: int) -> list[slice]:
-    """Parts of the batch whose tiles are scored together."""
-    batch, slots, width = problem.queries_BSd.shape
-    step = max(GATHERED_NUMBERS // (tile * (width + slots - slot)), 1)
-    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
-
-
-def _tile_scores(problem: Problem, slot: int, tile_B: Tensor, tile: int, rows_BS: Tensor) -> Tensor:
-    """Scores of one tile an example for this slot and the later ones, [B, S - slot, T]."""
-    row_BT = tile_B[:, None] * tile + torch.arange(tile, device=tile_B.device)
-    keys_BTd = problem.keys.gather(row_BT.clamp(max=len(problem.keys) - 1))
-    scores_BST = problem.queries_BSd[:, slot:] @ keys_BTd.mT
-    out_BT = (row_BT < problem.lo_B[:, None]) | (row_BT >= problem.hi_B[:, None])
-    for earlier in range(slot):
-        out_BT |= row_BT == rows_BS[:, earlier, None]
-    return scores_BST.masked_fill_(out_BT[:, None], MASKED)
 
 
 def _without(scores_bST: Tensor, at_b: Tensor) -> tuple[Tensor, Tensor]:

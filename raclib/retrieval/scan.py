@@ -47,33 +47,44 @@ class Layout:
         """Groups over all rows."""
         return -(-self.num_keys // self.group)
 
-    def chunks(self, group: int) -> Iterator[tuple[int, int]]:
-        """Row ranges of a group, each a whole number of tiles or the last, shorter tile."""
-        stop = min((group + 1) * self.group, self.num_keys)
-        step = max(CHUNK // self.tile, 1) * self.tile
-        whole = stop - stop % self.tile
-        start = group * self.group
-        yield from ((at, min(at + step, whole)) for at in range(start, whole, step))
-        if whole < stop:
-            yield max(start, whole), stop
+    def chunks(self, group: int | None = None, rows: int = CHUNK) -> Iterator[tuple[int, int]]:
+        """Spans of about `rows`: whole tiles of one group, or the shorter tile at the end."""
+        step = max(rows // self.tile, 1) * self.tile
+        for each in range(self.num_groups) if group is None else (group,):
+            start = each * self.group
+            stop = min(start + self.group, self.num_keys)
+            whole = stop - stop % self.tile
+            yield from ((at, min(at + step, whole)) for at in range(start, whole, step))
+            if whole < stop:
+                yield whole, stop
 
 
 class KeySums:
-    """Running sums of 2**(score - top) * key for each query and group of rows."""
+    """Running sums of w * key and of w, w = 2**(score - top), for each query and group of rows."""
 
     def __init__(self, like_BSd: Tensor, num_groups: int) -> None:
-        self.sums_GBSd = like_BSd.new_zeros(num_groups, *like_BSd.shape)
-        self.tops_GBS = like_BSd.new_full((num_groups, *like_BSd.shape[:-1]), FLOOR)
+        shape = (num_groups, *like_BSd.shape)
+        self.sums_GBSd = like_BSd.new_zeros(shape)
+        self.totals_GBS = like_BSd.new_zeros(shape[:-1])
+        self.tops_GBS = like_BSd.new_full(shape[:-1], FLOOR)
 
     def add(
-        self, group: int, part: slice, weights_bSC: Tensor, top_bS: Tensor, keys: Tensor
+        self,
+        group: int,
+        part: slice,
+        weights_bSC: Tensor,
+        total_bS: Tensor,
+        top_bS: Tensor,
+        keys_Cd: Tensor,
     ) -> None:
-        """Adds rows with weights relative to 2**top_bS (at least FLOOR)."""
-        sums_bSd, held_bS = self.sums_GBSd[group, part], self.tops_GBS[group, part]
+        """Adds rows by weights relative to 2**top_bS (at least FLOOR), and their sum."""
+        held_bS = self.tops_GBS[group, part]
         new_bS = torch.maximum(held_bS, top_bS)
-        sums_bSd.mul_((held_bS - new_bS).exp2_()[..., None])
-        sums_bSd.addcmul_(weights_bSC @ keys, (top_bS - new_bS).exp2_()[..., None])
+        decay_bS, gain_bS = (held_bS - new_bS).exp2_(), (top_bS - new_bS).exp2_()
         held_bS.copy_(new_bS)
+        self.totals_GBS[group, part].mul_(decay_bS).addcmul_(total_bS, gain_bS)
+        sums_bSd = self.sums_GBSd[group, part].mul_(decay_bS[..., None])
+        sums_bSd.addcmul_(weights_bSC @ keys_Cd, gain_bS[..., None])
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,29 @@ class TileStats:
         zeros = like_BSd.new_zeros
         return cls(like_BSd.new_full(shape, MASKED), zeros(shape), zeros(shape))
 
+    def fill(self, block: slice, tiles: slice, scores_bSnT: Tensor, weights_bSnT: Tensor) -> Tensor:
+        """Describes some tiles by their scores, which are overwritten.
+
+        Args:
+            block: The examples.
+            tiles: The tiles.
+            scores_bSnT: Their scores.
+            weights_bSnT: Room for 2**(score - top).
+
+        Returns:
+            The tops that the weights are relative to, [b, S, n], at least FLOOR.
+        """
+        top_bSn = scores_bSnT.amax(-1)
+        self.tops_BSN[block, :, tiles] = top_bSn
+        top_bSn.clamp_min_(FLOOR)
+        torch.exp2(scores_bSnT.sub_(top_bSn[..., None]), out=weights_bSnT)
+        sum_bSn = weights_bSnT.sum(-1)
+        self.sums_BSN[block, :, tiles] = sum_bSn
+        sum_bSn.clamp_min_(0.5)  # 0 where nothing is eligible, at least 1 elsewhere
+        energy_bSn = scores_bSnT.mul_(weights_bSnT).sum(-1) / sum_bSn
+        self.entropies_BSN[block, :, tiles] = sum_bSn.log2_() - energy_bSn
+        return top_bSn
+
     def entropy(self) -> Tensor:
         """Entropy of the draw over all tiles [B, S], nats; 0 where nothing is eligible.
 
@@ -110,35 +144,21 @@ class TileStats:
 
 
 def scan(problem: Problem, layout: Layout, with_sums: bool) -> tuple[TileStats, KeySums | None]:
-    """Reads all keys once and returns tile statistics and, on request, key sums a group."""
+    """Reads all keys once and returns tile statistics and, on request, key sums by groups."""
     stats = TileStats.empty(problem.queries_BSd, layout.num_tiles)
     sums = KeySums(problem.queries_BSd, layout.num_groups) if with_sums else None
-    for group in range(layout.num_groups):
-        for start, stop in layout.chunks(group):
-            tiles = slice(start // layout.tile, -(-stop // layout.tile))
-            for block, scores_bSC, keys_Cd in problem.scores(start, stop):
-                weights_bSnT, top_bSn = _tile_stats(scores_bSC, stats, block, tiles)
-                if sums is not None:
-                    top_bS = top_bSn.amax(-1)
-                    if top_bSn.shape[-1] > 1:
-                        weights_bSnT.mul_((top_bSn - top_bS[..., None]).exp2_()[..., None])
-                    sums.add(group, block, weights_bSnT.flatten(-2), top_bS, keys_Cd)
+    buffer = problem.queries_BSd.new_empty(0)
+    for start, stop, block, scores_bSC, keys_Cd in problem.scores(layout.chunks()):
+        tiles = slice(start // layout.tile, -(-stop // layout.tile))
+        scores_bSnT = scores_bSC.unflatten(-1, (tiles.stop - tiles.start, -1))
+        if len(buffer) < scores_bSC.numel():
+            buffer = torch.empty_like(scores_bSC.flatten())
+        weights_bSnT = buffer[: scores_bSC.numel()].view_as(scores_bSnT)
+        top_bSn = stats.fill(block, tiles, scores_bSnT, weights_bSnT)
+        if sums is not None:
+            top_bS = top_bSn.amax(-1)
+            gain_bSn = (top_bSn - top_bS[..., None]).exp2_()
+            total_bS = (gain_bSn * stats.sums_BSN[block, :, tiles]).sum(-1)
+            weights_bSC = weights_bSnT.mul_(gain_bSn[..., None]).view_as(scores_bSC)
+            sums.add(start // layout.group, block, weights_bSC, total_bS, top_bS, keys_Cd)
     return stats, sums
-
-
-def _tile_stats(
-    scores_bSC: Tensor, stats: TileStats, block: slice, tiles: slice
-) -> tuple[Tensor, Tensor]:
-    """Fills the statistics of some tiles; returns weights relative to their tops, and these."""
-    scores_bSnT = scores_bSC.unflatten(-1, (tiles.stop - tiles.start, -1))
-    top_bSn = scores_bSnT.amax(-1)
-    stats.tops_BSN[block, :, tiles] = top_bSn
-    top_bSn.clamp_min_(FLOOR)
-    scores_bSnT.sub_(top_bSn[..., None])
-    weights_bSnT = scores_bSnT.exp2()
-    sum_bSn = weights_bSnT.sum(-1)
-    stats.sums_BSN[block, :, tiles] = sum_bSn
-    sum_bSn.clamp_min_(0.5)  # 0 where nothing is eligible, at least 1 elsewhere
-    energy_bSn = torch.linalg.vecdot(weights_bSnT, scores_bSnT) / sum_bSn
-    stats.entropies_BSN[block, :, tiles] = sum_bSn.log2_() - energy_bSn
-    return weights_bSnT, top_bSn
