@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from raclib.corpus.calls import Call, collect
-from raclib.corpus.column import Array, Column
+from raclib.corpus.calls import Call, Router, collect
+from raclib.corpus.column import Column
 from raclib.corpus.corpus import Corpus
-from raclib.corpus.gather import Positions, check_row_ids, gather, split
+from raclib.corpus.gather import Array, Positions, check_row_ids, gather, split
 from raclib.corpus.mounts import Mount
+from raclib.corpus.reader import ShardReader
 from raclib.corpus.routing import Routing
-from raclib.corpus.server import ShardReader
+from raclib.corpus.row_cache import RowCache
 
+# Columns of a shard on this machine; positions in the fetch; rows of the shard.
 LocalPart = tuple[dict[str, Column], Positions, Array]
 
 
@@ -24,23 +26,24 @@ class CorpusClient:
         routing: Its servers.
         mount: How files of this machine are found.
         local: Read shards that are on this machine without a call.
+        cache_bytes: Memory for rows that servers sent, where they may be asked for again.
     """
 
-    def __init__(self, corpus: Corpus, routing: Routing, mount: Mount, local: bool = True) -> None:
-        self.corpus, self.routing, self.mount, self.local = corpus, routing, mount, local
+    def __init__(
+        self, corpus: Corpus, routing: Routing, mount: Mount, local: bool, cache_bytes: int
+    ) -> None:
+        self.corpus, self.routing, self.mount = corpus, routing, mount
+        self.local, self.cache_bytes = local, cache_bytes
         self._reader = ShardReader(mount)
+        self._router = Router(routing)
+        self._cache = RowCache(corpus.fields, cache_bytes) if cache_bytes else None
         self._starts = corpus.starts
-        self._stats = {
-            "rows_asked": 0,
-            "rows_called": 0,
-            "rows_local": 0,
-            "calls": 0,
-            "bytes": 0,
-            "seconds_waited": 0.0,
-        }
+        self._stats = dict.fromkeys(("rows", "local", "cached", "unique", "calls", "bytes"), 0)
+        self._seconds = 0.0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CorpusClient, (self.corpus, self.routing, self.mount, self.local)
+        args = (self.corpus, self.routing, self.mount, self.local, self.cache_bytes)
+        return CorpusClient, args
 
     def fetch(
         self, row_ids: Array, fields: tuple[str, ...], timeout: float = 60.0
@@ -63,48 +66,74 @@ class CorpusClient:
 
     def fetch_async(self, row_ids: Array, fields: tuple[str, ...]) -> "PendingFetch":
         """Sends the calls of a fetch and returns at once; see `fetch`."""
-        ids = check_row_ids(row_ids, len(self.corpus))
-        for name in fields:
-            self.corpus.field(name)
-        self._stats["rows_asked"] += len(ids)
-        locals_: list[LocalPart] = []
+        ids, fields = check_row_ids(row_ids, len(self.corpus)), tuple(fields)
+        types = {name: self.corpus.field(name) for name in fields}
+        out = {name: np.empty((len(ids), *t.shape), t.dtype) for name, t in types.items()}
+        self._stats["rows"] += len(ids)
+        local_parts: list[LocalPart] = []
         remote: dict[int, list[tuple[int, Positions]]] = {}
         for shard, where, rows in split(ids, self._starts):
             columns = self._local_columns(shard, fields)
-            if columns is not None:
-                locals_.append((columns, where, rows))
-                self._stats["rows_local"] += len(rows)
-            else:
+            if columns is None:
                 remote.setdefault(self.routing.chains[shard], []).append((shard, where))
-        calls = [self._send(ids, fields, chain, parts) for chain, parts in remote.items()]
-        return PendingFetch(self, len(ids), fields, locals_, calls)
+            else:
+                local_parts.append((columns, where, rows))
+                self._stats["local"] += len(rows)
+        calls = []
+        for chain, parts in remote.items():
+            where = np.concatenate([np.arange(len(ids))[positions] for _, positions in parts])
+            where = self._take_cached(ids, where, out)
+            if where.size:
+                shards = [self.corpus.shards[shard].id for shard, _ in parts]
+                calls.append(self._send(ids, where, chain, shards, fields))
+        return PendingFetch(self, out, local_parts, calls)
 
     def stats(self) -> dict[str, float]:
         """Totals since this client was made.
 
-        `rows_asked`, of those `rows_local` read from this machine's files, `rows_called` different
-        rows asked of servers in `calls`, `bytes` received, and `seconds_waited` in `result`.
+        `rows` asked for; of those `local`, read from files of this machine, and `cached`; `unique`
+        rows asked of servers, in `calls`, that sent `bytes`; `seconds` waited in `result`.
         """
-        return dict(self._stats)
+        return {**self._stats, "seconds": self._seconds}
 
     def _local_columns(self, shard: int, fields: tuple[str, ...]) -> dict[str, Column] | None:
-        if not self.local:
-            return None
-        found = {name: self._reader.find(self.corpus, shard, name) for name in fields}
-        columns = {name: column for name, column in found.items() if column}
-        return columns if len(columns) == len(found) else None
+        columns: dict[str, Column] = {}
+        for name in fields:
+            column = self._reader.find(self.corpus, shard, name) if self.local else None
+            if column is None:
+                return None
+            columns[name] = column
+        return columns
+
+    def _take_cached(self, ids: Array, where: Array, out: dict[str, Array]) -> Array:
+        """Copies what is in the row cache; returns the positions of the rest."""
+        if self._cache is None:
+            return where
+        held = self._cache.find(ids[where], tuple(out))
+        found = where[held]
+        if found.size:
+            self._stats["cached"] += len(found)
+            for name, array in out.items():
+                self._cache.read(ids[found], name, array, found)
+        return where[~held]
 
     def _send(
-        self, ids: Array, fields: tuple[str, ...], chain: int, parts: list[tuple[int, Positions]]
+        self, ids: Array, where: Array, chain: int, shards: list[str], fields: tuple[str, ...]
     ) -> Call:
-        where = np.concatenate([np.arange(len(ids))[positions] for _, positions in parts])
         unique, rows = np.unique(ids[where], return_inverse=True)
-        shards = [self.corpus.shards[shard].id for shard, _ in parts]
-        call = Call(self.routing, chain, shards, (self.corpus.version, unique, fields), where, rows)
+        args = (self.corpus.version, unique, fields)
+        call = Call(self._router, chain, shards, args, where, rows)
         call.send()
         self._stats["calls"] += 1
-        self._stats["rows_called"] += len(unique)
+        self._stats["unique"] += len(unique)
         return call
+
+    def _receive(self, call: Call, answer: dict[str, Array], out: dict[str, Array]) -> None:
+        for name, source in answer.items():
+            gather(source, call.rows, out[name], call.where)
+            self._stats["bytes"] += source.nbytes
+        if self._cache is not None:
+            self._cache.store(call.args[1], answer)
 
 
 class PendingFetch:
@@ -113,32 +142,22 @@ class PendingFetch:
     def __init__(
         self,
         client: CorpusClient,
-        num_rows: int,
-        fields: tuple[str, ...],
+        out: dict[str, Array],
         local_parts: list[LocalPart],
         calls: list[Call],
     ) -> None:
-        self._client, self._local_parts, self._calls = client, local_parts, calls
-        types = {name: client.corpus.field(name) for name in fields}
-        self._out = {
-            name: np.empty((num_rows, *field.shape), field.dtype) for name, field in types.items()
-        }
-        self._done = False
+        self._client, self._out = client, out
+        self._local_parts, self._calls = local_parts, calls
 
     def result(self, timeout: float = 60.0) -> dict[str, Array]:
         """The rows; see `CorpusClient.fetch`. Calling it again returns the same arrays."""
-        if self._done:
-            return self._out
         began = time.monotonic()
         for columns, where, rows in self._local_parts:
             for name, column in columns.items():
-                column.verify(rows)
-                gather(column.rows, rows, self._out[name], where)
-        for call, answer in collect(self._calls, began + timeout):
-            for name, source in answer.items():
-                gather(source, call.rows, self._out[name], call.where)
-                self._client._stats["bytes"] += source.nbytes
-        self._client._stats["seconds_waited"] += time.monotonic() - began
-        self._done = True
+                column.gather(rows, self._out[name], where)
+        left = timeout - (time.monotonic() - began)
+        for call, answer in collect(self._calls, left):
+            self._client._receive(call, answer, self._out)
         self._local_parts, self._calls = [], []
+        self._client._seconds += time.monotonic() - began
         return self._out

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.lib import format as npy
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
-from raclib.corpus.files import clear_errors, write_atomic
+from raclib.corpus.atomic import write_atomic
+from raclib.corpus.files import clear_errors
+from raclib.corpus.gather import Array, Positions, gather
 from raclib.corpus.manifest import MAX_HEADER_BYTES, Field, FileInfo
-from raclib.errors import UserError
+from raclib.corpus.retry import DamagedError
 
-Array = np.ndarray
 WRITE_BYTES = 8 * 2**20
 
 
@@ -41,24 +42,26 @@ class Column:
         self.buffer, self.field, self.info, self.name = buffer, field, info, name
         self._check_size()
         data = np.frombuffer(buffer, np.uint8)
-        begin = _header(data, np.dtype(field.dtype), (num_rows, *field.shape), name)
+        self.begin = begin = _header(data, np.dtype(field.dtype), (num_rows, *field.shape), name)
         end = begin + num_rows * field.row_bytes
         shape = (field.num_blocks(num_rows),)
         sums = data[end + _header(data[end:], np.dtype(np.uint64), shape, name) :]
         if sums.nbytes != shape[0] * 8 or _checksum(data[:begin], data[end:]) != info.checksum:
-            raise UserError(f"{name}: checksum mismatch in its header or sums; restore the file")
+            raise DamagedError(f"{name}: checksum mismatch in its header or sums; restore the file")
         self.rows: Array = data[begin:end].view(field.dtype).reshape(num_rows, *field.shape)
         self._sums = sums.view(np.uint64)
-        self._verified = np.zeros(shape, bool)
+        self.verified = np.zeros(shape, bool)
 
     @classmethod
-    def map(cls, path: Path, field: Field, num_rows: int, info: FileInfo) -> "Column":
+    def map(
+        cls, path: Path, field: Field, num_rows: int, info: FileInfo, name: str | None = None
+    ) -> "Column":
         """Maps a file of this machine into memory."""
-        with clear_errors(str(path)), path.open("rb") as file:
+        with clear_errors(name or str(path)), path.open("rb") as file:
             if not path.stat().st_size:
-                raise UserError(f"{path}: truncated shard: 0 bytes of {info.num_bytes}")
+                raise DamagedError(f"{name or path}: truncated shard: 0 of {info.num_bytes} bytes")
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return cls(buffer, field, num_rows, info, str(path))
+        return cls(buffer, field, num_rows, info, name or str(path))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,7 +78,7 @@ class Column:
             blocks = np.arange(rows.start // size, -(-rows.stop // size))
         else:
             blocks = rows // size
-        unseen = blocks[~self._verified[blocks]]
+        unseen = blocks[~self.verified[blocks]]
         if unseen.size:
             self._verify_blocks(np.unique(unseen))
 
@@ -84,23 +87,33 @@ class Column:
         self.verify(slice(lo, hi))
         return self.rows[lo:hi]
 
+    def gather(self, rows: Array, out: Array, where: Positions) -> None:
+        """`out[where] = self.rows[rows]`, of verified rows; they must be in range."""
+        self.verify(rows)
+        gather(self.rows, rows, out, where)
+
+    def check_block(self, block: int, data: memoryview) -> None:
+        """Raises DamagedError unless these are the bytes of a block."""
+        if xxh3_64_intdigest(data) != self._sums[block]:
+            lo = block * self.field.block_rows
+            hi = min(lo + self.field.block_rows, len(self.rows))
+            raise DamagedError(
+                f"{self.name}: checksum mismatch in rows {lo} to {hi - 1}; restore the file"
+            )
+
     def _verify_blocks(self, blocks: Array) -> None:
         size = self.field.block_rows
         for block in blocks.tolist():
-            lo, hi = block * size, min((block + 1) * size, len(self.rows))
-            if xxh3_64_intdigest(self.rows[lo:hi].data) != self._sums[block]:
-                raise UserError(
-                    f"{self.name}: checksum mismatch in rows {lo} to {hi - 1}; restore the file"
-                )
-        self._verified[blocks] = True
+            self.check_block(block, self.rows[block * size : (block + 1) * size].data)
+        self.verified[blocks] = True
 
     def _check_size(self) -> None:
         # A map of a file cut short after it was mounted must not be touched: SIGBUS.
         is_map = isinstance(self.buffer, mmap.mmap)
         num_bytes = self.buffer.size() if is_map else len(self.buffer)  # type: ignore[union-attr]
         if num_bytes != self.info.num_bytes:
-            raise UserError(
-                f"{self.name}: truncated shard: {num_bytes} bytes of {self.info.num_bytes}; "
+            raise DamagedError(
+                f"{self.name}: truncated shard: {num_bytes} of {self.info.num_bytes} bytes; "
                 "restore the file"
             )
 
@@ -120,7 +133,7 @@ def write_column(uri: str, field: Field, array: Array) -> FileInfo:
     size = field.block_rows
     header = _header_bytes(array)
     sums: list[int] = []
-    with write_atomic(uri) as file:
+    with clear_errors(uri), write_atomic(uri) as file:
         file.write(header)
         for start in range(0, len(array), rows):
             part = np.ascontiguousarray(array[start : start + rows])
@@ -149,9 +162,9 @@ def _header(data: Array, dtype: np.dtype, shape: tuple[int, ...], name: str) -> 
         found = npy.read_array_header_1_0(file)
     except Exception as error:
         # NumPy parses the header as Python source; a damaged one fails in ways of every kind.
-        raise UserError(f"{name}: not a .npy file: {error!r}; restore the file") from error
+        raise DamagedError(f"{name}: not a .npy file: {error!r}; restore the file") from error
     if found != (shape, False, dtype):
-        raise UserError(
+        raise DamagedError(
             f"{name}: holds {found[2]} {found[0]} instead of {dtype} {shape}; restore the file"
         )
     return file.tell()

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from raclib.corpus import files
-from raclib.corpus.column import Array, Column
+from raclib.corpus.column import Column
+from raclib.corpus.gather import Array
 from raclib.corpus.manifest import Field, Manifest, ShardInfo
 from raclib.errors import UserError
 

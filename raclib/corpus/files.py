@@ -1,16 +1,15 @@
-"""Files of a corpus on any file system fsspec knows: written atomically, read without pickle."""
+"""Names and reading of a corpus's files on any file system fsspec knows."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
 
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from raclib.corpus.retry import retrying
 from raclib.errors import UserError
 
 
@@ -24,7 +23,16 @@ def resolve(uri: str) -> tuple[AbstractFileSystem, str]:
 
 
 def normalise(uri: str) -> str:
-    """A URI that means the same in every working directory: local ones become absolute paths."""
+    """A URI that means the same in every working directory: local ones become absolute paths.
+
+    Raises:
+        UserError: if it carries a password, which would end up in logs.
+    """
+    if "@" in str(uri).partition("://")[2].partition("/")[0]:
+        raise UserError(
+            f"{str(uri).partition('://')[0]}://...@...: a URI may not carry credentials; set them "
+            "in the environment or the provider's own files"
+        )
     local = local_path(uri)
     return str(local) if local else str(uri).rstrip("/")
 
@@ -53,7 +61,7 @@ def read_bytes(uri: str) -> bytes:
     """
     fs, path = resolve(uri)
     with clear_errors(uri):
-        return fs.cat_file(path)
+        return retrying()(fs.cat_file, path)
 
 
 def list_files(uri: str) -> dict[str, int]:
@@ -62,7 +70,7 @@ def list_files(uri: str) -> dict[str, int]:
     # Object stores cache listings; another process may have published since.
     fs.invalidate_cache()
     with clear_errors(uri):
-        found = fs.find(path, detail=True)
+        found = retrying()(fs.find, path, detail=True)
     return {name[len(path) + 1 :]: entry["size"] for name, entry in found.items()}
 
 
@@ -76,48 +84,6 @@ def remove_empty_folders(uri: str) -> None:
 
 
 @contextmanager
-def write_atomic(uri: str) -> Iterator[IO[bytes]]:
-    """A file to write; it appears under its name complete, when the block ends well, or never."""
-    fs, path = resolve(uri)
-    with clear_errors(uri):
-        if isinstance(fs, LocalFileSystem):
-            with _temporary(Path(path)) as file:
-                yield file
-                _sync(file)
-                Path(file.name).replace(path)
-            _sync_folder(Path(path).parent)
-            return
-        file = fs.open(path, "wb")
-        try:
-            yield file
-        except BaseException:
-            # Closing would publish what was written so far.
-            file.discard()
-            file.closed = True
-            raise
-        file.close()
-
-
-def create_exclusive(uri: str, data: bytes) -> None:
-    """Writes a file that must not exist, complete or not at all.
-
-    Raises:
-        FileExistsError: if it exists, or another process made it at the same time.
-        UserError: if it cannot be written.
-    """
-    fs, path = resolve(uri)
-    if isinstance(fs, LocalFileSystem):
-        with clear_errors(uri), _temporary(Path(path)) as file:
-            file.write(data)
-            _sync(file)
-            os.link(file.name, path)
-            _sync_folder(Path(path).parent)
-        return
-    with clear_errors(uri):
-        fs.pipe_file(path, data, mode="create")
-
-
-@contextmanager
 def clear_errors(name: str) -> Iterator[None]:
     """Turns what a file system complains of into one line; lets FileExistsError pass."""
     try:
@@ -128,30 +94,6 @@ def clear_errors(name: str) -> Iterator[None]:
         raise UserError(f"{name}: missing; restore it or remake the corpus") from error
     except PermissionError as error:
         raise UserError(f"{name}: access denied ({error}); check your credentials") from error
-    except OSError as error:
-        raise UserError(f"{name}: {' '.join(str(error).split())}") from error
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-    ) as file:
-        try:
-            yield file
-        finally:
-            Path(file.name).unlink(missing_ok=True)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except (OSError, BotoCoreError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name}: {reason}") from error

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from raclib.corpus.column import Array
 from raclib.errors import UserError
 
+Array = np.ndarray
 Positions = slice | Array
 # A scattered gather goes through a buffer of this size, which stays in the processor's cache.
 CHUNK_BYTES = 256 * 1024

@@ -1,21 +1,23 @@
 """Starts and stops the actors that serve a corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import ray
-from ray.actor import ActorHandle
+from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raclib.corpus.client import CorpusClient
-from raclib.corpus.corpus import Corpus
-from raclib.corpus.manifest import ShardInfo
+from raclib.corpus.corpus import Corpus, open_corpus
 from raclib.corpus.mounts import Mount, choose_mount
-from raclib.corpus.routing import Routing
+from raclib.corpus.routing import Routing, spread
 from raclib.corpus.server import ShardServer
 from raclib.errors import UserError
+
+# Calls a server works on at a time: while one waits for an object store others go on.
+MAX_CONCURRENCY = 4
 
 
 class CorpusStore:
@@ -38,6 +40,7 @@ class CorpusStore:
         replicas: int = 1,
         mount: str = "auto",
         cache_dir: str | None = None,
+        cache_bytes: int | None = None,
     ) -> Self:
         """Starts the servers and waits until every shard is mounted.
 
@@ -46,9 +49,10 @@ class CorpusStore:
             num_servers: Actors; by default one a node.
             replicas: Servers that hold each shard.
             mount: `mmap` (the corpus is on a path every node sees), `hydrate` (each node copies its
-                shards to its own storage, once) or `auto`.
-            cache_dir: Folder of each node for copies; by default RACLIB_CACHE_DIR, else one in the
-                temporary folder.
+                shards to its own storage, once), `range` (wide rows are read where they lie when
+                they are asked for) or `auto`.
+            cache_dir: Folder on each node for copies and blocks; see `Mount`.
+            cache_bytes: Node storage they may take; see `Mount`.
 
         Raises:
             UserError: if an argument is out of range, or a shard is missing or damaged.
@@ -63,22 +67,54 @@ class CorpusStore:
             raise UserError(
                 f"replicas: {replicas}; with {num_servers} servers 1 to {num_servers} are possible"
             )
-        chosen = Mount(choose_mount(corpus.uri, mount), cache_dir)
-        store = cls(corpus, _start_servers(corpus, nodes, num_servers, replicas, chosen), chosen)
+        chosen = choose_mount(corpus, mount, cache_dir, cache_bytes)
+        chains = spread(corpus.shards, num_servers)
+        held = [
+            _held(corpus, chains, number, num_servers, replicas) for number in range(num_servers)
+        ]
+        servers = tuple(
+            _start_server(corpus, ids, chosen, nodes[number % len(nodes)])
+            for number, ids in enumerate(held)
+        )
+        store = cls(corpus, Routing(servers, chains, replicas), chosen)
         try:
-            store._wait_until_mounted()
+            store._wait(server.mount.remote() for server in servers)
         except BaseException:
             store.stop()
             raise
         return store
 
-    def client(self, local: bool = True) -> CorpusClient:
+    def client(self, local: bool = True, cache_bytes: int = 0) -> CorpusClient:
         """A client for any Ray worker; small and picklable.
 
         Args:
             local: Read shards that are on the client's machine without a call.
+            cache_bytes: Memory for rows that servers sent, where they may be asked for again.
         """
-        return CorpusClient(self.corpus, self.routing, self.mount, local)
+        return CorpusClient(self.corpus, self.routing, self.mount, local, cache_bytes)
+
+    def refresh(self) -> bool:
+        """Serves the newest version, if there is a newer one; returns whether.
+
+        Clients made from now on read it; those made before go on reading their own version.
+
+        Raises:
+            UserError: if a new shard is missing or damaged; the old version is then served on.
+        """
+        corpus = open_corpus(self.corpus.uri)
+        if corpus.version <= self.corpus.version:
+            return False
+        old = {s.id: c for s, c in zip(self.corpus.shards, self.routing.chains, strict=True)}
+        servers, replicas = self.routing.servers, self.routing.replicas
+        chains = spread(corpus.shards, len(servers), old)
+        self._wait(
+            server.mount.remote(
+                corpus.version, _held(corpus, chains, number, len(servers), replicas)
+            )
+            for number, server in enumerate(servers)
+        )
+        self.corpus, self.routing = corpus, Routing(servers, chains, replicas)
+        return True
 
     def stop(self) -> None:
         """Ends every server. Copies on node storage stay for later jobs."""
@@ -96,9 +132,9 @@ class CorpusStore:
     ) -> None:
         self.stop()
 
-    def _wait_until_mounted(self) -> None:
+    def _wait(self, mounting: Iterable[ObjectRef]) -> None:
         try:
-            ray.get([server.mount.remote() for server in self.routing.servers])
+            ray.get(list(mounting))
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from error
@@ -107,31 +143,21 @@ class CorpusStore:
             raise UserError(f"{self.corpus.uri}: no server came up: {error}") from error
 
 
-def _start_servers(
-    corpus: Corpus, nodes: Sequence[str], num_servers: int, replicas: int, mount: Mount
-) -> Routing:
-    chains = _spread(corpus.shards, num_servers)
-    servers: list[ActorHandle] = []
-    for number in range(num_servers):
-        held = {(number - replica) % num_servers for replica in range(replicas)}
-        ids = [
-            shard.id for shard, chain in zip(corpus.shards, chains, strict=True) if chain in held
-        ]
-        # Soft: where its node is gone for good, a server restarts on another.
-        node = NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
-        actor: Any = ray.remote(ShardServer).options(
-            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=node
-        )
-        servers.append(actor.remote(corpus.uri, corpus.version, ids, mount))
-    return Routing(tuple(servers), tuple(chains), replicas)
+def _start_server(corpus: Corpus, shard_ids: Sequence[str], mount: Mount, node: str) -> Any:
+    # Soft: where its node is gone for good, a server restarts on another.
+    actor: Any = ray.remote(ShardServer).options(
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=MAX_CONCURRENCY,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
+    )
+    return actor.remote(corpus.uri, corpus.version, shard_ids, mount)
 
 
-def _spread(shards: Sequence[ShardInfo], num_servers: int) -> list[int]:
-    """A first server for each shard, so that all hold about as many rows."""
-    held = [0] * num_servers
-    chains = []
-    for shard in shards:
-        chain = held.index(min(held))
-        held[chain] += shard.num_rows
-        chains.append(chain)
-    return chains
+def _held(
+    corpus: Corpus, chains: Sequence[int], number: int, num_servers: int, replicas: int
+) -> list[str]:
+    """Ids of the shards that a server holds."""
+    held = {(number - replica) % num_servers for replica in range(replicas)}
+    return [shard.id for shard, chain in zip(corpus.shards, chains, strict=True) if chain in held]

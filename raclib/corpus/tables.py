@@ -9,8 +9,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from raclib.corpus import files
-from raclib.corpus.column import Array
+from raclib.corpus.atomic import write_atomic
 from raclib.corpus.corpus import Corpus, open_corpus
+from raclib.corpus.gather import Array
 from raclib.corpus.manifest import TIME, Field
 from raclib.corpus.writer import CorpusWriter
 from raclib.errors import UserError
@@ -65,7 +66,11 @@ def export_table(corpus: Corpus, uri: str) -> None:
         UserError: if the corpus is damaged or the file cannot be written.
     """
     schema = pa.schema([(name, _to_type(field)) for name, field in corpus.fields.items()])
-    with files.write_atomic(uri) as file, pq.ParquetWriter(file, schema) as writer:
+    with (
+        files.clear_errors(uri),
+        write_atomic(uri) as file,
+        pq.ParquetWriter(file, schema) as writer,
+    ):
         for batch in _batches(corpus, schema):
             writer.write_batch(batch)
 

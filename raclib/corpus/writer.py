@@ -10,8 +10,10 @@ from typing import IO, Any, Literal, Self
 import numpy as np
 
 from raclib.corpus import files
-from raclib.corpus.column import Array, write_column
+from raclib.corpus.atomic import create_exclusive
+from raclib.corpus.column import write_column
 from raclib.corpus.corpus import Corpus, latest_version, open_corpus
+from raclib.corpus.gather import Array
 from raclib.corpus.manifest import TIME, Field, FileInfo, Manifest, ShardInfo, check_fields
 from raclib.errors import UserError
 
@@ -63,7 +65,7 @@ def publish(
     manifest = Manifest(version, dict(fields), tuple(shards), json_values(provenance))
     _check_written(uri, manifest)
     try:
-        files.create_exclusive(files.manifest_uri(uri, version), manifest.to_bytes())
+        create_exclusive(files.manifest_uri(uri, version), manifest.to_bytes())
     except FileExistsError as error:
         raise UserError(
             f"{uri}: version {version} was published by another writer; nothing is lost, append "

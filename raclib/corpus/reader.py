@@ -1,0 +1,84 @@
+"""Rows of mounted shards by id, in this process: what a server does for its clients."""
+
+import resource
+import threading
+
+import numpy as np
+
+from raclib.corpus import files
+from raclib.corpus.column import Column
+from raclib.corpus.corpus import Corpus
+from raclib.corpus.gather import Array, split
+from raclib.corpus.hydrate import find_copy, hydrate
+from raclib.corpus.manifest import ShardInfo
+from raclib.corpus.mounts import Mount
+from raclib.corpus.ranges import BlockCache, RangeColumn
+from raclib.corpus.remote import RangeReader
+
+# Under the range mount narrower fields are copied whole: they are small and every step needs them.
+NARROW_BYTES = 32
+
+
+class ShardReader:
+    """Reads rows of a corpus by id; files are mounted when first needed. For several threads.
+
+    Args:
+        mount: How to get at files.
+    """
+
+    def __init__(self, mount: Mount) -> None:
+        self.mount = mount
+        self._ranges = RangeReader()
+        self._cache: BlockCache | None = None
+        self._lock = threading.Lock()
+        self._columns: dict[tuple[str, str], Column] = {}
+        # Each mapped file holds a descriptor, and a usual soft limit of 1024 is soon reached.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    def column(self, corpus: Corpus, number: int, name: str) -> Column:
+        """A field of the shard of that number, mounted.
+
+        Raises:
+            UserError: if the file is missing or damaged, or cannot be copied.
+        """
+        shard = corpus.shards[number]
+        found = self._columns.get((shard.id, name))
+        # Two threads may mount the same; the first to end wins.
+        return found or self._columns.setdefault((shard.id, name), self._open(corpus, shard, name))
+
+    def find(self, corpus: Corpus, number: int, name: str) -> Column | None:
+        """The same if the file is on this machine already; None if not."""
+        shard = corpus.shards[number]
+        found = self._columns.get((shard.id, name)) or self._find(corpus, shard, name)
+        if found:
+            self._columns[shard.id, name] = found
+        return found
+
+    def take(self, corpus: Corpus, row_ids: Array, fields: tuple[str, ...]) -> dict[str, Array]:
+        """Rows by id: for each field an array `[N, *shape]` in the order of `row_ids`."""
+        parts = list(split(row_ids, corpus.starts))
+        taken = {}
+        for name in fields:
+            field = corpus.field(name)
+            taken[name] = np.empty((len(row_ids), *field.shape), field.dtype)
+            for shard, where, rows in parts:
+                self.column(corpus, shard, name).gather(rows, taken[name], where)
+        return taken
+
+    def _open(self, corpus: Corpus, shard: ShardInfo, name: str) -> Column:
+        field = corpus.field(name)
+        if self.mount.kind == "mmap":
+            return corpus.column(shard, name)
+        if self.mount.kind == "hydrate" or field.row_bytes <= NARROW_BYTES:
+            return hydrate(self.mount, self._ranges, corpus, shard, name)
+        with self._lock:
+            self._cache = self._cache or BlockCache(self.mount, self._ranges)
+        uri = files.field_uri(corpus.uri, shard.id, name)
+        return RangeColumn(uri, field, shard.num_rows, shard.files[name], self._cache)
+
+    def _find(self, corpus: Corpus, shard: ShardInfo, name: str) -> Column | None:
+        if self.mount.kind != "mmap":
+            return find_copy(self.mount, corpus, shard, name)
+        path = files.local_path(files.field_uri(corpus.uri, shard.id, name))
+        return corpus.column(shard, name) if path and path.exists() else None
