@@ -18,8 +18,10 @@ def run(config: AmazonConfig) -> None:
     """Prepares the corpus and says what it holds."""
     config = resolve(config)
     connect(config.num_workers)
-    for name, value in describe(prepare(config)).items():
-        print(f"{name:26}{value}")
+    lines = describe(prepare(config))
+    width = max(map(len, lines)) + 2
+    for name, value in lines.items():
+        print(f"{name:{width}}{value}")
 
 
 def describe(corpus: Corpus) -> dict[str, str]:

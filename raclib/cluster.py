@@ -64,7 +64,8 @@ def quiet_ray_data(max_block_bytes: int | None = None) -> Iterator[None]:
     except RayError as error:
         mistake = find_mistake(error)
         if isinstance(mistake, UserError):
-            raise UserError(str(mistake)) from error
+            # Ray Data appends lines of its own to the one line of a UserError.
+            raise UserError(str(mistake).partition("\n")[0]) from error
         raise
     finally:
         logger.setLevel(level)

@@ -36,7 +36,7 @@ def download(url: str, folder: Path) -> Path:
     """The local copy of a file of the web, downloaded unless it is there.
 
     The copy appears under its name when it is complete. What a broken download left is continued
-    (HTTP Range) if the server can and the file there is still the same.
+    (HTTP Range) if the server can and still has the same file.
 
     Args:
         url: http or https.
@@ -47,18 +47,21 @@ def download(url: str, folder: Path) -> Path:
             process is downloading the same file.
     """
     # Two URLs may end in the same name.
-    name = f"{xxh3_64_hexdigest(public_name(url))[:8]}-{Path(urlsplit(url).path).name}"
-    target = folder / name
+    name = f"{xxh3_64_hexdigest(public_name(url).encode())[:8]}-{Path(urlsplit(url).path).name}"
+    target, part, tag = (folder / f"{name}{suffix}" for suffix in ("", ".part", ".tag"))
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{name}.part"
     with part.open("ab") as file:
         _lock(file, part)
-        with _clear_errors(public_name(url)), _session() as session:
-            _continue(session, url, file, tag=folder / f"{name}.etag")
-        part.replace(target)
-    (folder / f"{name}.etag").unlink(missing_ok=True)
+        try:
+            with _clear_errors(public_name(url)), _session() as session:
+                _continue(session, url, file, tag)
+            part.replace(target)
+        finally:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
+    tag.unlink(missing_ok=True)
     return target
 
 
@@ -67,18 +70,24 @@ def _continue(session: requests.Session, url: str, file: BinaryIO, tag: Path) ->
     start = file.tell()
     with session.get(url, headers=_headers(start, tag), stream=True, timeout=TIMEOUT_S) as response:
         content_range = response.headers.get("Content-Range", "")
-        if response.status_code == 416:
-            if content_range != f"bytes */{start}":
-                # What is there is longer than the file: the file has changed.
-                file.truncate(0)
-                _continue(session, url, file, tag)
+        if response.status_code == 416 and content_range == f"bytes */{start}":
+            return
+        is_continued = content_range.startswith(f"bytes {start}-")
+        if start and response.status_code in (206, 416) and not is_continued:
+            # What is here is of another file: begin again.
+            _clear(file)
+            _continue(session, url, file, tag)
             return
         response.raise_for_status()
-        if not content_range.startswith(f"bytes {start}-"):
-            start = 0
-            file.truncate(0)
-        tag.write_text(response.headers.get("ETag", ""))
-        _append(response, file, start, public_name(url))
+        if response.status_code != 206:
+            _clear(file)
+        _save_tag(response, tag)
+        _append(response, file, public_name(url))
+
+
+def _clear(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 def _headers(start: int, tag: Path) -> dict[str, str]:
@@ -86,17 +95,31 @@ def _headers(start: int, tag: Path) -> dict[str, str]:
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if tag.exists() and tag.read_text().startswith('"'):
-            # A file that has changed is then sent from its beginning.
+        if tag.exists():
+            # The server then sends a file that has changed from its beginning.
             headers["If-Range"] = tag.read_text()
     return headers
 
 
-def _append(response: requests.Response, file: BinaryIO, start: int, name: str) -> None:
-    length = response.headers.get("Content-Length")
-    total = start + int(length) if length else None
+def _save_tag(response: requests.Response, tag: Path) -> None:
+    """Remembers which version of the file this is."""
+    etag = response.headers.get("ETag", "")
+    # A weak ETag may not be used in If-Range.
+    version = etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    if version:
+        tag.write_text(version)
+    else:
+        tag.unlink(missing_ok=True)
+
+
+def _append(response: requests.Response, file: BinaryIO, name: str) -> None:
+    start, length = file.tell(), response.headers.get("Content-Length")
     with tqdm(
-        total=total, initial=start, unit="B", unit_scale=True, desc=Path(name).name
+        total=start + int(length) if length else None,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        desc=Path(name).name,
     ) as progress:
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
             file.write(chunk)

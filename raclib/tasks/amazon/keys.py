@@ -8,7 +8,8 @@ import numpy as np
 from xxhash import xxh3_128_hexdigest
 
 from raclib.config import KeyConfig
-from raclib.corpus.files import read_bytes, write_atomic
+from raclib.corpus.atomic import write_atomic
+from raclib.corpus.files import read_bytes
 from raclib.errors import UserError
 
 # Keys depend on no seed of a run: runs of several seeds share one corpus.

@@ -14,21 +14,14 @@ from raclib.corpus import Corpus, open_corpus, publish
 from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import normalise
 from raclib.errors import UserError
-from raclib.tasks.amazon.embed import (
-    EMBEDDED,
-    KEYED,
-    KeyWriter,
-    ShardEncoder,
-    embedded_fields,
-    finished_shards,
-    key_field,
-    read_sample,
-)
-from raclib.tasks.amazon.encoders import PrecomputedEmbeddings, check_encoder, describe_encoder
+from raclib.tasks.amazon.embed import ShardEncoder, ShardEncoderActor, embedded_fields
+from raclib.tasks.amazon.encoders import check_encoder, describe_encoder
+from raclib.tasks.amazon.key_shards import KeyWriter, finished_shards, key_field, read_sample
 from raclib.tasks.amazon.keys import KeyTransform, describe_keys
+from raclib.tasks.amazon.precomputed import PrecomputedEmbeddings
 from raclib.tasks.amazon.sort import sort_reviews
 from raclib.tasks.amazon.sources import choose_source
-from raclib.tasks.amazon.staging import Layout, Staging
+from raclib.tasks.amazon.staging import EMBEDDED, KEYED, Layout, Staging
 
 SOURCES = ("reviews", "category", "generated")
 
@@ -120,24 +113,25 @@ def _sort(config: AmazonConfig, request: dict[str, Any], staging: Staging, cutof
 
 
 def _embed(config: EncoderConfig, staging: Staging, layout: Layout) -> None:
-    resources = ray.cluster_resources()
-    num_gpus = 0 if config.kind == "hashing" else int(resources.get("GPU", 0))
-    options: dict[str, Any] = {"num_cpus": 1}
-    most = int(resources.get("CPU", 1))
-    if config.precomputed is not None:
-        # The file is one that this process sees.
-        options, most = {"num_cpus": 0, "label_selector": this_node()}, 1
-    elif num_gpus:
-        options, most = {"num_gpus": 1}, num_gpus
-    todo = len(layout.num_rows) - len(staging.finished(EMBEDDED))
+    num_gpus = int(ray.cluster_resources().get("GPU", 0))
+    has_weights = config.kind != "hashing" and config.precomputed is None
+    device = "cuda" if has_weights and num_gpus else "cpu"
+    work = ShardEncoder(staging, layout, config, device)
+    options: dict[str, Any]
+    if has_weights:
+        most = num_gpus if device == "cuda" else int(ray.cluster_resources()["CPU"])
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(layout.num_rows)))
+        options = {"fn_constructor_args": (work,), "compute": pool}
+        options |= {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
+    else:
+        # A file of embeddings is one that this process sees.
+        options = {"num_cpus": 1, "label_selector": this_node() if config.precomputed else None}
     _run_shards(
         "embedding",
-        ShardEncoder,
+        ShardEncoderActor if has_weights else work,
         EMBEDDED,
         staging,
         layout,
-        fn_constructor_args=(staging, layout, config, "cuda" if "num_gpus" in options else "cpu"),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(most, todo))),
         **options,
     )
 

@@ -71,6 +71,10 @@ class Tally:
         """Valid reviews."""
         return self.num_lines - self.skipped.total()
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON value of the tally."""
+        return {"num_lines": self.num_lines, "skipped": dict(self.skipped)}
+
 
 def read_reviews(uris: Sequence[str], strict: bool, tally: Tally) -> Iterator[pa.Table]:
     """Yields the valid reviews of some files, in their order, `BATCH_ROWS` lines at a time.

@@ -1,7 +1,7 @@
 """First stage of a corpus: reviews read, validated and sorted by time into Parquet files."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -13,7 +13,7 @@ import ray
 from tqdm import tqdm
 
 from raclib.cluster import quiet_ray_data, this_node
-from raclib.corpus.files import write_atomic
+from raclib.corpus.atomic import write_atomic
 from raclib.errors import UserError
 from raclib.tasks.amazon.reviews import SCHEMA, Tally
 from raclib.tasks.amazon.sources import Source
@@ -53,24 +53,14 @@ def sort_reviews(source: Source, staging: Staging, rows_per_shard: int, cutoff: 
     )
 
 
-@dataclass(frozen=True)
-class _ReadTask:
-    """Reads a source in a Ray task."""
-
-    source: Source
-    staging: Staging
-
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
-        tally = Tally()
-        yield from self.source.batches(tally)
-        self.staging.write("tally", asdict(tally))
-
-
 def _read(source: Source, staging: Staging) -> tuple[list[Any], int]:
     """References to blocks of reviews in Ray's object store, and the number of reviews."""
     # The files are those that this process sees.
     reading = ray.data.from_items([{"source": 0}]).map_batches(
-        _ReadTask(source, staging), batch_size=1, num_cpus=0, label_selector=this_node()
+        partial(_read_batches, source, staging),
+        batch_size=1,
+        num_cpus=0,
+        label_selector=this_node(),
     )
     blocks: list[Any] = []
     with tqdm(desc="reading", unit=" reviews") as progress:
@@ -78,6 +68,13 @@ def _read(source: Source, staging: Staging) -> tuple[list[Any], int]:
             blocks.extend(bundle.block_refs)
             progress.update(bundle.num_rows() or 0)
     return blocks, int(progress.n)
+
+
+def _read_batches(source: Source, staging: Staging, _: dict[str, np.ndarray]) -> Iterator[Any]:
+    """Reads a source in a Ray task."""
+    tally = Tally()
+    yield from source.batches(tally)
+    staging.write("tally", tally.to_json())
 
 
 def _write_shards(

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raclib.corpus.files import list_files, read_bytes, resolve, write_atomic
+from raclib.corpus.atomic import write_atomic
+from raclib.corpus.files import list_files, read_bytes, resolve
 from raclib.errors import UserError
+
+EMBEDDED, KEYED = "embedded", "keyed"
+"""Stages that finish shard by shard."""
 
 
 class Staging:
@@ -31,7 +35,8 @@ class Staging:
         differing = [
             name for name, wanted in _as_json(claim).items() if (found or {}).get(name) != wanted
         ]
-        if found is None or (differing and not self.finished("embedded")):
+        if found is None or (differing and not self.finished(EMBEDDED)):
+            self.remove()
             return None
         for name in differing:
             raise UserError(
@@ -46,7 +51,7 @@ class Staging:
         self.write("layout", asdict(layout))
         self.write("claim", claim)
 
-    def read(self, record: str) -> Any | None:
+    def read(self, record: str) -> Any:
         """A record, or None if it is not written."""
         if f"{record}.json" not in list_files(self.uri):
             return None
