@@ -14,7 +14,7 @@ from raclib.corpus.corpus import Corpus
 from raclib.corpus.manifest import ShardInfo
 from raclib.corpus.mounts import Mount
 from raclib.corpus.remote import RangeReader
-from raclib.corpus.retry import DamagedError
+from raclib.corpus.retry import DamagedError, retrying
 from raclib.errors import UserError
 
 RANGE_BYTES = 8 * 2**20
@@ -54,7 +54,7 @@ def hydrate(
             copy = None
         if copy is None:
             make_room(mount, shard.files[name].num_bytes)
-            copy = _copy(reader, corpus, shard, name, path)
+            copy = retrying()(_copy, reader, corpus, shard, name, path)
     return copy
 
 

@@ -99,8 +99,10 @@ class RangeReader:
                     request = fs._cat_file(path, start=piece[0], end=piece[1])
                     data = await asyncio.wait_for(request, REQUEST_S)
                     if len(data) != piece[1] - piece[0]:
-                        raise ConnectionError(
-                            f"{len(data)} bytes came instead of {piece[1] - piece[0]}"
+                        # A broken connection raises; this answer is complete.
+                        raise DamagedError(
+                            f"{path}: truncated shard: {len(data)} bytes came of {list(piece)}; "
+                            "restore the file"
                         )
                 if check:
                     check(number, data)

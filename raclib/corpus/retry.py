@@ -4,7 +4,7 @@ import errno
 from typing import Any
 
 from aiohttp import ClientError
-from botocore.exceptions import HTTPClientError  # type: ignore[import-untyped]
+from botocore.exceptions import FlexibleChecksumError, HTTPClientError  # type: ignore[import-untyped]
 from fsspec.exceptions import FSTimeoutError
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
@@ -23,6 +23,10 @@ class DamagedError(UserError):
     """Bytes are not what was written. They may be right at the source and damaged on the way."""
 
 
+# The object store's client may find damage before us.
+_DAMAGED = (DamagedError, FlexibleChecksumError)
+
+
 def retrying() -> Retrying:
     """Calls again what fails in passing, after growing, random waits."""
     return Retrying(**_policy())
@@ -37,7 +41,7 @@ def is_passing(error: BaseException) -> bool:
     """Whether an error is one of load or of the network, not of the request."""
     if isinstance(error, OSError) and error.errno in _BUSY:
         return True
-    return isinstance(error, (*_BROKEN, DamagedError))
+    return isinstance(error, (*_BROKEN, *_DAMAGED))
 
 
 def _policy() -> dict[str, Any]:
@@ -51,6 +55,6 @@ def _policy() -> dict[str, Any]:
 
 def _is_over(state: RetryCallState) -> bool:
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, DamagedError):
+    if isinstance(error, _DAMAGED):
         return state.attempt_number >= MAX_DAMAGED
     return (state.seconds_since_start or 0) > RETRY_S

@@ -1,5 +1,11 @@
 """Small corpora that tests read, and the arrays that went into them."""
 
+import http.client
+import os
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import numpy as np
@@ -70,3 +76,117 @@ def rows():
 def corpus(rows, tmp_path_factory):
     """5000 rows in shards of 1200, 1200, 1200, 1200 and 200."""
     return _write_corpus(str(tmp_path_factory.mktemp("corpus") / "c"), rows, 1200)
+
+
+# Set before Ray starts, so that servers find the store: boto reads the standard variables.
+with socket.socket() as _probe:
+    _probe.bind(("127.0.0.1", 0))
+    S3_PORT = _probe.getsockname()[1]
+os.environ.update(
+    AWS_ENDPOINT_URL=f"http://127.0.0.1:{S3_PORT}",
+    AWS_ACCESS_KEY_ID="test-key-id",
+    AWS_SECRET_ACCESS_KEY="test-secret-never-logged",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+)
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """An object store that fails on demand: passes requests on, or does what `fault` says.
+
+    `fault` is called with method and path of a request and returns None, `"503"`, `"500"`, `"429"`,
+    `"403"`, `"expired"`, `"stall"`, `"short"` or `"corrupt"`.
+    """
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, port: int, upstream: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", port), _ProxyHandler)
+        self.upstream = upstream
+        self.reset()
+
+    def reset(self) -> None:
+        self.fault = lambda method, path: None
+        self.requests: list[tuple[str, str, str | None]] = []
+        self.delay = 0.0
+
+    def handle_error(self, request, client_address):
+        """A client that gave up is no error here."""
+
+
+class _ProxyHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _pass_on(self) -> None:
+        proxy = self.server
+        proxy.requests.append((self.command, self.path, self.headers.get("Range")))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = proxy.fault(self.command, self.path)
+        time.sleep(proxy.delay)
+        if fault == "stall":
+            time.sleep(60)
+        if fault in ("503", "500", "429", "403", "expired"):
+            self._refuse(fault)
+            return
+        upstream = http.client.HTTPConnection(*proxy.upstream)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        answer = upstream.getresponse()
+        data = answer.read()
+        upstream.close()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.end_headers()
+        if fault == "corrupt" and data:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        if fault == "short":
+            data, self.close_connection = data[: len(data) // 2], True
+        self.wfile.write(data)
+
+    def _refuse(self, fault: str) -> None:
+        code = {"503": "SlowDown", "500": "InternalError", "429": "TooManyRequests"}
+        code |= {"403": "AccessDenied", "expired": "ExpiredToken"}
+        data = f"<Error><Code>{code[fault]}</Code><Message>{code[fault]}</Message></Error>".encode()
+        self.send_response({"expired": 400}.get(fault) or int(fault))
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data if self.command != "HEAD" else b"")
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """moto behind a proxy that can be told to fail."""
+    from moto.server import ThreadedMotoServer
+
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    proxy = FaultyProxy(S3_PORT, moto.get_host_and_port())
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    yield proxy
+    proxy.shutdown()
+    moto.stop()
+
+
+@pytest.fixture
+def proxy(s3_server):
+    """The faults of the object store; none after the test."""
+    yield s3_server
+    s3_server.reset()
+
+
+@pytest.fixture(scope="session")
+def bucket(s3_server):
+    """URI of an empty bucket."""
+    import s3fs
+
+    name = f"corpus-{os.getpid()}"
+    s3fs.S3FileSystem().mkdir(name)
+    return f"s3://{name}"

@@ -238,3 +238,62 @@ def test_start_names_a_missing_or_damaged_shard(ray_cluster, copy, tmp_path, mou
 def test_wrong_arguments(ray_cluster, corpus, options, said):
     with pytest.raises(UserError, match=said):
         CorpusStore.start(corpus, **options)
+
+
+def test_refresh_serves_an_appended_version(ray_cluster, make_rows, write_corpus, same, tmp_path):
+    uri, ids = str(tmp_path / "c"), np.arange(0, 2000, 3)
+    first, second = make_rows(2000), make_rows(900, seed=1, start_time=2000)
+    both = {name: np.concatenate([first[name], second[name]]) for name in first}
+    with CorpusStore.start(write_corpus(uri, first, 300), num_servers=2) as store:
+        old = store.client(local=False)
+        assert not store.refresh()
+        write_corpus(uri, second, 200, mode="append")
+        assert store.refresh()
+        new = store.client(local=False)
+        for _ in range(2):
+            assert same(old.fetch(ids, ALL), first, ids)
+            assert same(new.fetch(np.arange(2900), ALL), both, np.arange(2900))
+            with pytest.raises(UserError, match="rows 0 to 1999"):
+                old.fetch([2000], ("label",))
+            # The second time round by restarted servers.
+            for pid in pids(store):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_row_cache_serves_what_was_fetched(store, rows, same):
+    client = store.client(local=False, cache_bytes=2_000_000)
+    rng = np.random.default_rng(5)
+    for fields in (("embedding",), ("embedding", "label"), ALL):
+        for _ in range(4):
+            ids = (rng.zipf(1.2, 800) - 1) % 5000
+            assert same(client.fetch(ids, fields), rows, ids)
+    stats = client.stats()
+    assert stats["rows"] == 12 * 800
+    assert stats["cached"] > 4000
+    assert stats["unique"] < 4000
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_server_killed_every_second(ray_cluster, corpus, rows, same, replicas):
+    """200 fetches of 4096 rows, every one right."""
+    stop = threading.Event()
+
+    def kill_in_turn(store) -> None:
+        turn = 0
+        while not stop.wait(1.0):
+            os.kill(pids(store)[turn % 2], signal.SIGKILL)
+            turn += 1
+
+    rng = np.random.default_rng(4)
+    with CorpusStore.start(corpus, num_servers=2, replicas=replicas) as store:
+        killer = threading.Thread(target=kill_in_turn, args=(store,))
+        killer.start()
+        client = store.client(local=False)
+        try:
+            for _ in range(200):
+                ids = rng.integers(0, 5000, 4096)
+                assert same(client.fetch(ids, ALL, timeout=60), rows, ids)
+                time.sleep(0.02)
+        finally:
+            stop.set()
+            killer.join()
