@@ -17,7 +17,7 @@ from raclib.errors import UserError
 from raclib.tasks.amazon.reviews import SCHEMA, Tally
 
 NUM_RATINGS = 5
-WORDS_PER_RATING = 24
+WORDS_PER_RATING = 12
 NUM_NEUTRAL_WORDS = 80
 NUM_TOPICS, WORDS_PER_TOPIC = 8, 10
 HALF_LIFE_YEARS = 1.75
@@ -25,9 +25,9 @@ HALF_LIFE_YEARS = 1.75
 MOVED_SHARE = 0.3
 TITLE_WORDS, MIN_TEXT_WORDS, MAX_TEXT_WORDS = 3, 11, 17
 # Kinds of words in a text: of a rating, of the product's topic, neutral.
-RATING_SHARE, TOPIC_SHARE = 0.45, 0.2
+RATING_SHARE, TOPIC_SHARE = 0.55, 0.2
 # Share of the rating words of a review that belong to its own rating; others are of any rating.
-OWN_SHARE = 0.5
+OWN_SHARE = 0.7
 YEAR_MS = 365.25 * 86_400_000
 BATCH_ROWS = 4096
 _SYLLABLES = np.array([c + v for c in "bcdfghjklmnpqrstvwxz" for v in "aeiou"])
@@ -47,11 +47,13 @@ def generate_reviews(config: GeneratedConfig, tally: Tally) -> Iterator[pa.Table
     if end <= start:
         raise UserError(f"generated.end: {config.end} is not after generated.start {config.start}")
     language = Language(config.seed, (end - start) / YEAR_MS)
-    edges = np.linspace(start, end, -(-config.num_reviews // BATCH_ROWS) + 1)
-    for batch, first in enumerate(range(0, config.num_reviews, BATCH_ROWS)):
+    for first in range(0, config.num_reviews, BATCH_ROWS):
         num_rows = min(BATCH_ROWS, config.num_reviews - first)
-        rng = np.random.default_rng([config.seed, batch])
-        time = np.sort(rng.integers(int(edges[batch]), int(edges[batch + 1]), num_rows))
+        rng = np.random.default_rng([config.seed, first])
+        # Each batch has its share of the span, so that batches need not know of each other.
+        share = np.array([first, first + num_rows]) / config.num_reviews
+        low, high = (start + (end - start) * share).astype(np.int64)
+        time = np.sort(rng.integers(low, high, num_rows))
         yield _make_batch(language, rng, time, (time - start) / YEAR_MS, tally.num_lines)
         tally.num_lines += num_rows
 

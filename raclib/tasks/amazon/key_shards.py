@@ -3,7 +3,6 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from raclib.corpus.files import read_bytes
 from raclib.corpus.manifest import Manifest
 from raclib.tasks.amazon.embed import embedded_fields, sample_uri
 from raclib.tasks.amazon.keys import KeyTransform
-from raclib.tasks.amazon.staging import EMBEDDED, KEYED, Staging, shard_record
+from raclib.tasks.amazon.staging import EMBEDDED, Staging, shard_record
 
 KEY_BATCH_ROWS = 8192
 
@@ -47,8 +46,13 @@ class KeyWriter:
                 embeddings.read(start, stop), times[start:stop]
             )
         written = write_field(part.uri, info.id, "key", key_field(self.transform), keys_Nd)
-        self.staging.write(shard_record(KEYED, shard), written.to_json())
+        self.staging.write(shard_record(keyed_by(self.transform), shard), written.to_json())
         return {"rows": np.array([info.num_rows])}
+
+
+def keyed_by(transform: KeyTransform) -> str:
+    """The stage, shard by shard, that makes these keys; other keys are another stage."""
+    return f"keyed-{transform.checksum}"
 
 
 def key_field(transform: KeyTransform) -> Field:
@@ -56,9 +60,9 @@ def key_field(transform: KeyTransform) -> Field:
     return Field("float16", (transform.dim,))
 
 
-def finished_shards(staging: Staging) -> list[ShardInfo]:
+def finished_shards(staging: Staging, transform: KeyTransform) -> list[ShardInfo]:
     """All shards, once both stages are done."""
-    keyed: dict[int, Any] = staging.finished(KEYED)
+    keyed = staging.finished(keyed_by(transform))
     shards = []
     for number, record in staging.finished(EMBEDDED).items():
         info = ShardInfo.from_json(record["shard"])

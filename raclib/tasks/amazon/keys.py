@@ -3,6 +3,7 @@
 import io
 from dataclasses import asdict, dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from xxhash import xxh3_128_hexdigest
@@ -124,7 +125,7 @@ class KeyTransform:
                 values = {name: arrays[name] for name in arrays}
                 scalars = {name: value.item() for name, value in values.items() if value.ndim == 0}
                 return cls(**{**values, **scalars})
-        except (ValueError, TypeError, OSError) as error:
+        except (BadZipFile, EOFError, ValueError, TypeError, OSError) as error:
             raise UserError(f"{_file_uri(uri)}: damaged: {error}; remake the corpus") from error
 
     def _time_features(self, time: np.ndarray) -> np.ndarray:

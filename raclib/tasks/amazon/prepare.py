@@ -16,12 +16,18 @@ from raclib.corpus.files import normalise
 from raclib.errors import UserError
 from raclib.tasks.amazon.embed import ShardEncoder, ShardEncoderActor, embedded_fields
 from raclib.tasks.amazon.encoders import check_encoder, describe_encoder
-from raclib.tasks.amazon.key_shards import KeyWriter, finished_shards, key_field, read_sample
+from raclib.tasks.amazon.key_shards import (
+    KeyWriter,
+    finished_shards,
+    key_field,
+    keyed_by,
+    read_sample,
+)
 from raclib.tasks.amazon.keys import KeyTransform, describe_keys
 from raclib.tasks.amazon.precomputed import PrecomputedEmbeddings
 from raclib.tasks.amazon.sort import sort_reviews
 from raclib.tasks.amazon.sources import choose_source
-from raclib.tasks.amazon.staging import EMBEDDED, KEYED, Layout, Staging
+from raclib.tasks.amazon.staging import EMBEDDED, Layout, Staging
 
 SOURCES = ("reviews", "category", "generated")
 
@@ -79,7 +85,9 @@ def _make(config: AmazonConfig, request: dict[str, Any], staging: Staging) -> Co
     sample_ND = read_sample(staging, len(layout.num_rows))
     transform = KeyTransform.fit(config.key, sample_ND, layout.first, cutoff)
     transform.save(staging.corpus_uri)
-    _run_shards("keys", KeyWriter(staging, transform), KEYED, staging, layout, num_cpus=1)
+    _run_shards(
+        "keys", KeyWriter(staging, transform), keyed_by(transform), staging, layout, num_cpus=1
+    )
     first = staging.finished(EMBEDDED)[0]
     fields = {**embedded_fields(first["dim"]), "key": key_field(transform)}
     provenance = {
@@ -89,12 +97,16 @@ def _make(config: AmazonConfig, request: dict[str, Any], staging: Staging) -> Co
         "num_lines": layout.num_lines,
         "skipped": layout.skipped,
     }
-    return publish(staging.corpus_uri, fields, finished_shards(staging), provenance, version=1)
+    return publish(
+        staging.corpus_uri, fields, finished_shards(staging, transform), provenance, version=1
+    )
 
 
 def _sort(config: AmazonConfig, request: dict[str, Any], staging: Staging, cutoff: int) -> Layout:
     """Sorts the reviews, unless an earlier run of the same request did."""
-    claim = {**request, "rows_per_shard": config.rows_per_shard}
+    # Other keys need no other embeddings.
+    claim = {name: value for name, value in request.items() if name != "key"}
+    claim["rows_per_shard"] = config.rows_per_shard
     layout = staging.resume(claim)
     if layout is not None:
         return layout

@@ -9,8 +9,8 @@ from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import list_files, read_bytes, resolve
 from raclib.errors import UserError
 
-EMBEDDED, KEYED = "embedded", "keyed"
-"""Stages that finish shard by shard."""
+EMBEDDED = "embedded"
+"""The stage, shard by shard, that makes embeddings."""
 
 
 class Staging:
