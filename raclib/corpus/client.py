@@ -8,7 +8,7 @@ import numpy as np
 from raclib.corpus.calls import Call, Router, collect
 from raclib.corpus.column import Column
 from raclib.corpus.corpus import Corpus
-from raclib.corpus.gather import Array, Positions, check_row_ids, gather, split
+from raclib.corpus.gather import Array, Positions, check_row_ids, gather, split, unique_in_order
 from raclib.corpus.mounts import Mount
 from raclib.corpus.reader import ShardReader
 from raclib.corpus.routing import Routing
@@ -120,7 +120,7 @@ class CorpusClient:
     def _send(
         self, ids: Array, where: Array, chain: int, shards: list[str], fields: tuple[str, ...]
     ) -> Call:
-        unique, rows = np.unique(ids[where], return_inverse=True)
+        unique, rows = unique_in_order(ids[where])
         args = (self.corpus.version, unique, fields)
         call = Call(self._router, chain, shards, args, where, rows)
         call.send()

@@ -1,6 +1,9 @@
 """Which shard a row id lies in, and copying rows from where they are to where they are wanted."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,9 @@ from raclib.errors import UserError
 
 Array = np.ndarray
 Positions = slice | Array
-# A scattered gather goes through a buffer of this size, which stays in the processor's cache.
+# Bytes copied by one core at a time ...
+TASK_BYTES = 1024 * 1024
+# ... and, where they are scattered, through a buffer that stays in its cache.
 CHUNK_BYTES = 256 * 1024
 
 
@@ -58,24 +63,65 @@ def split(ids: Array, starts: Array) -> Iterator[tuple[int, Positions, Array]]:
             yield shard, where, ids[lo:hi] - starts[shard]
 
 
+def unique_in_order(ids: Array) -> tuple[Array, Array]:
+    """The different ids in the order in which they first occur, and for each id its place there.
+
+    Rows then arrive nearly in the order in which they are wanted, so copying them is quick.
+    """
+    values, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return values[order], place[inverse]
+
+
 def gather(source: Array, rows: Array, out: Array, where: Positions) -> None:
-    """`out[where] = source[rows]`, with each row passing through memory once.
+    """`out[where] = source[rows]`, in pieces that stay in the processor's cache, on several cores.
 
     Args:
-        source: `[n, ...]`.
+        source: `[n, ...]`, contiguous.
         rows: Valid rows of it, int64 `[N]`.
-        out: `[m, ...]`, of the same type and row shape.
-        where: N positions in `out`.
+        out: `[m, ...]`, contiguous, of the same type and row shape.
+        where: N positions in `out`; a slice of them has step 1.
     """
+    source, out = _as_items(source), _as_items(out)
+    size = max(1, TASK_BYTES // source.itemsize)
+    starts = range(0, len(rows), size)
     if isinstance(where, slice):
-        # mode="raise" would gather into a buffer of its own and copy that.
-        np.take(source, rows, axis=0, out=out[where], mode="clip")
-        return
-    row_bytes = source.dtype.itemsize * int(np.prod(source.shape[1:], dtype=np.int64))
-    size = max(1, CHUNK_BYTES // row_bytes)
-    buffer = np.empty((min(size, len(rows)), *source.shape[1:]), source.dtype)
+        target = out[where]
+
+        def copy(lo: int) -> None:
+            # mode="raise" would gather into a buffer of its own and copy that.
+            part = rows[lo : lo + size]
+            np.take(source, part, out=target[lo : lo + size], mode="clip")
+    else:
+
+        def copy(lo: int) -> None:
+            _scatter(source, rows[lo : lo + size], out, where[lo : lo + size])
+
+    # NumPy releases the interpreter's lock while it copies.
+    for _ in _pool().map(copy, starts) if len(starts) > 1 else map(copy, starts):
+        pass
+
+
+def _scatter(source: Array, rows: Array, out: Array, where: Array) -> None:
+    size = max(1, CHUNK_BYTES // source.itemsize)
+    buffer = np.empty(min(size, len(rows)), source.dtype)
     for lo in range(0, len(rows), size):
         part = rows[lo : lo + size]
         chunk = buffer[: len(part)]
-        np.take(source, part, axis=0, out=chunk, mode="clip")
+        np.take(source, part, out=chunk, mode="clip")
         out[where[lo : lo + size]] = chunk
+
+
+def _as_items(array: Array) -> Array:
+    """The array with each row as one item: NumPy moves those faster than rows of numbers."""
+    if array.ndim == 1:
+        return array
+    row_bytes = array.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
+    return np.ndarray(len(array), np.dtype((np.void, row_bytes)), array)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), "gather")

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -8,6 +8,7 @@ from raclib.corpus import gather
 from raclib.errors import UserError
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=7), st.data())
 def test_split_partitions_ids_by_shard(sizes, data):
     starts = np.cumsum([0, *sizes])
@@ -23,6 +24,7 @@ def test_split_partitions_ids_by_shard(sizes, data):
     assert len(set(shards)) == len(shards)
 
 
+@settings(deadline=None)
 @given(
     st_numpy.arrays(
         st.sampled_from([np.int8, np.float16, np.int64, np.bool_]),
