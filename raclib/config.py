@@ -167,7 +167,7 @@ class RetrievalConfig:
     """Value of the learned alpha at the first step."""
     input_dropout: ClosedUnitInterval = 0.9
     """Share of examples whose classifier does not see the input in training
-    (cls_stage_dropout_rate)."""
+    (cls_stage_dropout_rate); at 1 it never sees it, after training neither."""
     item_dropout: ClosedUnitInterval = 0.1
     """Share of drawn rows hidden from the classifier in training (query_dropout_rate)."""
     entropy_bonus: NonNegativeFloat = 0.0

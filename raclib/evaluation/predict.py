@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from raclib.batch import Batch, to_tensors
+from raclib.config import RetrievalConfig
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.draw import draw
 from raclib.training.step import History
@@ -36,14 +37,21 @@ def predict(
     batch_size = task.config.evaluate.batch_size
     for part in np.split(rows, range(batch_size, len(rows), batch_size)):
         batch = to_tensors(task.read(part), device)
-        logits_BC = classify_greedy(model, history, batch) if history else model.classify(batch)
+        logits_BC = classify_greedy(model, history, batch, task.config.retrieval)
         probabilities.append(logits_BC.softmax(dim=1)[:, 1])
     model.train()
     return torch.cat(probabilities)
 
 
-def classify_greedy(model: RetrievalClassifier, history: History, batch: Batch) -> Tensor:
-    """Logits `[B, C]` given the rows of highest logit, slot by slot; nothing is dropped."""
+def classify_greedy(
+    model: RetrievalClassifier, history: History | None, batch: Batch, config: RetrievalConfig
+) -> Tensor:
+    """Logits `[B, C]` given the rows of highest logit, slot by slot; nothing is dropped.
+
+    Only an input that training never showed the classifier (`input_dropout` 1) stays hidden.
+    """
+    if history is None:
+        return model.classify(batch)
     assert model.queries is not None
     queries_BSd = model.queries(batch)
     keys, lo_B, hi_B = history.select(batch)
@@ -51,4 +59,5 @@ def classify_greedy(model: RetrievalClassifier, history: History, batch: Batch) 
     rows_BS = draw(queries_BSd, keys, lo=lo_B, hi=hi_B, uniforms=unused_BS2).greedy
     retrieved = history.fetch(batch, rows_BS.unsqueeze(0))
     found = {name: values[0] for name, values in retrieved.items()}
-    return model.classify(batch, found, None, rows_BS < 0)
+    hide_input_B = torch.full_like(lo_B, config.input_dropout >= 1, dtype=torch.bool)
+    return model.classify(batch, found, hide_input_B, rows_BS < 0)

@@ -84,12 +84,8 @@ class ReviewModel(PythonModel):
             },
             CPU,
         )
-        has_context = self.model.queries is not None
-        logits_BC = (
-            classify_greedy(self.model, self.history, batch)
-            if has_context
-            else self.model.classify(batch)
-        )
+        history = self.history if self.model.queries else None
+        logits_BC = classify_greedy(self.model, history, batch, self.config.retrieval)
         return logits_BC.softmax(dim=1)[:, 1].numpy()
 
 
