@@ -1,6 +1,7 @@
 """Reviews in the Reviews '23 schema: JSON lines, plain or gzip, validated, in bounded memory."""
 
 import gzip
+import io
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
-from typing import IO, Annotated, Any, cast
+from typing import IO, Annotated, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -23,6 +24,7 @@ from raclib.errors import UserError
 MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS = 10**11, 4_102_444_800_000
 MAX_LINE_BYTES = 16 * 2**20
 BATCH_ROWS = 2048
+BUFFER_BYTES = 2**18
 
 
 class Review(TypedDict):
@@ -176,7 +178,8 @@ def _open(uri: str) -> Iterator[IO[bytes]]:
     with reading(name), fs.open(path, "rb") as file, _clear_gzip_errors(name):
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        yield cast(IO[bytes], gzip.GzipFile(fileobj=file) if is_gzip else file)
+        # Buffered: remote files of fsspec cannot read a line up to a limit.
+        yield io.BufferedReader(gzip.GzipFile(fileobj=file) if is_gzip else file, BUFFER_BYTES)
 
 
 @contextmanager

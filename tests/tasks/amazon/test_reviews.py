@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import s3fs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,6 +200,32 @@ def test_reads_any_fsspec_uri():
     assert read("memory://reviews/a.jsonl")[1].num_reviews == 1
     with pytest.raises(UserError, match=r"memory://reviews/none\.jsonl: no such file"):
         read("memory://reviews/none.jsonl")
+
+
+@pytest.fixture
+def object_store(monkeypatch):
+    """A bucket on a local S3 server."""
+    moto = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("reviews")
+    yield "s3://reviews"
+    s3fs.S3FileSystem.clear_instance_cache()
+    moto.stop()
+
+
+def test_reads_plain_and_gzip_files_of_an_object_store(object_store):
+    fs = s3fs.S3FileSystem()
+    fs.pipe("reviews/a", to_lines(GOOD, GOOD))
+    fs.pipe("reviews/b", gzip.compress(to_lines(GOOD)))
+    columns, _ = read(f"{object_store}/a", f"{object_store}/b")
+    assert columns["line"].tolist() == [0, 1, 2]
+    with pytest.raises(UserError, match="s3://reviews/c: no such file"):
+        read(f"{object_store}/c")
 
 
 def test_public_names_hold_no_secrets():
