@@ -104,6 +104,7 @@ class RangeColumn(Column):
         self._fill_ends(info.num_bytes, field.num_blocks(num_rows) * 8)
         buffer = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         super().__init__(buffer, field, num_rows, info, uri)
+        buffer.madvise(mmap.MADV_RANDOM)
         self.block_bytes = field.block_rows * field.row_bytes
         self.used = np.zeros(len(self.verified), np.int64)
         cache.add(self)
