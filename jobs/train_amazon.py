@@ -24,7 +24,7 @@ CONTEXT = {"no context": False, "retrieval": True}
 def run(config: AmazonConfig) -> None:
     """Prepares the corpus, trains both classifiers, compares them with the baselines."""
     config = resolve(config)
-    connect(config.num_workers)
+    connect(config.num_workers, log_to_driver=True)
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
     claim(run_uri, params)
     corpus = prepare(config)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,8 @@ from mlflow.utils.time import get_current_time_millis
 
 from raclib.config import TrackingConfig
 
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("mlflow").setLevel(logging.WARNING)
 RUN_TAG = "raclib.run"
 
 

@@ -1,5 +1,6 @@
 """The comparison as a table for the terminal and as a figure."""
 
+import sys
 from collections.abc import Sequence
 
 import matplotlib
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from raclib.evaluation.metrics import SCORES
 
+HEADINGS = ("accuracy", "balanced", "AUROC", "log-loss", "calibration")
+FILE_WIDTH = 96
 LOWER_IS_BETTER = {"log_loss", "calibration_error"}
 
 
@@ -24,18 +27,18 @@ def print_table(comparison: pd.DataFrame, titles: dict[int, str]) -> None:
         if part.empty:
             continue
         num_examples = part["num_examples"].iloc[0]
-        table = Table("", *(name.replace("_", " ") for name in SCORES))
-        table.title = f"{title} ({num_examples} test examples, 95 % intervals)"
+        table = Table("", *HEADINGS)
+        table.title = f"{title} ({num_examples} test examples; half-width of the 95 % interval)"
         for method in part["method"].unique():
             mine = part[part["method"] == method].set_index("score")
             table.add_row(method, *(_cell(mine.loc[name], part, name) for name in SCORES))
-        Console(width=None).print(table)
+        Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
 
 
 def _cell(row: pd.Series, part: pd.DataFrame, name: str) -> str:
     values = part.loc[part["score"] == name, "value"]
     best = values.min() if name in LOWER_IS_BETTER else values.max()
-    text = f"{row['value']:.3f} ({row['low']:.3f}-{row['high']:.3f})"
+    text = f"{row['value']:.3f} ± {(row['high'] - row['low']) / 2:.3f}"
     return f"[bold]{text}[/bold]" if row["value"] == best else text
 
 

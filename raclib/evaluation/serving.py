@@ -14,7 +14,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import torch
+from mlflow.models import ModelSignature
 from mlflow.pyfunc import PythonModel
+from mlflow.types import ColSpec, Schema, TensorSpec
 from torch import Tensor
 
 from raclib.batch import to_tensors
@@ -31,6 +33,18 @@ from raclib.tasks.amazon.keys import KeyTransform
 from raclib.tasks.amazon.models import build_model
 
 CPU = torch.device("cpu")
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec("string", "title"),
+            ColSpec("string", "text"),
+            ColSpec("long", "timestamp"),
+            ColSpec("long", "helpful_vote"),
+            ColSpec("boolean", "verified_purchase"),
+        ]
+    ),
+    outputs=Schema([TensorSpec(np.dtype("float32"), (-1,))]),
+)
 
 
 class ReviewModel(PythonModel):
@@ -105,6 +119,7 @@ def log_model(config: AmazonConfig, weights: dict[str, Tensor]) -> None:
             python_model=__file__,
             artifacts=paths,
             pip_requirements=["raclib"],
+            signature=SIGNATURE,
         )
 
 

@@ -1,0 +1,145 @@
+"""Training on real Ray Train workers: shared batches, interrupted runs, killed processes."""
+
+import os
+import signal
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raclib.corpus import CorpusStore
+from raclib.errors import UserError
+from raclib.tasks.amazon.task import AmazonTask
+from raclib.tracking import RunLogger
+from raclib.training.fit import fit
+
+
+@pytest.fixture(scope="module")
+def store(tiny_corpus):
+    with CorpusStore.start(tiny_corpus, num_servers=2) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(store, tiny_config, tmp_path_factory):
+    """What a run of one worker predicts when nothing happens to it."""
+    from raclib.config import TrackingConfig
+    from raclib.tracking import track
+
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    with track(TrackingConfig(uri), "retrieval", "whole", {"seed": 0}, {}) as logger:
+        task = AmazonTask(tiny_config, store.corpus, store.client())
+        return fit(task, tiny_config, True, logger), logger
+
+
+def logger_that(logger: RunLogger, act, at_step: int) -> RunLogger:
+    """A logger that does something once, when a step is logged.
+
+    The class is local so that workers get it by value: they cannot import this file.
+    """
+    marker = Path(logger.uri.removeprefix("sqlite:///")).with_suffix(".acted")
+
+    class Interrupter(RunLogger):
+        def log(self, metrics, step=0, rank=0):
+            super().log(metrics, step, rank)
+            if step == at_step and rank == 0 and not marker.exists():
+                marker.touch()
+                act()
+
+    return Interrupter(*astuple(logger))
+
+
+def fit_run(store, config, logger, local=True):
+    return fit(AmazonTask(config, store.corpus, store.client(local)), config, True, logger)
+
+
+def assert_equal_runs(found, expected, rtol=1e-6):
+    np.testing.assert_allclose(found.test, expected.test, rtol=rtol, atol=1e-6)
+    for name, values in expected.weights.items():
+        np.testing.assert_allclose(found.weights[name], values, rtol=rtol, atol=1e-6)
+
+
+def test_two_workers_reach_what_one_reaches(store, tiny_run, logger, uninterrupted):
+    found = fit_run(store, tiny_run(num_workers=2), logger)
+    assert_equal_runs(found, uninterrupted[0], rtol=1e-3)
+
+
+def test_an_interrupted_run_continues_to_the_same_end(store, tiny_run, logger, uninterrupted):
+    def fail():
+        raise RuntimeError("power cut")
+
+    config = tiny_run(
+        train=tiny_run().train.__class__(**{**vars(tiny_run().train), "max_failures": 0})
+    )
+    with pytest.raises(Exception, match="power cut"):
+        fit_run(store, config, logger_that(logger, fail, at_step=10))
+    found = fit_run(store, config, logger)
+    assert_equal_runs(found, uninterrupted[0])
+    steps = logged_steps(logger)
+    # Steps 9 and 10 came after the checkpoint at 8: they are done twice, the others once.
+    assert sorted(steps) == sorted([*range(1, 17), 9, 10])
+
+
+def test_a_killed_worker_is_replaced(store, tiny_run, logger, uninterrupted):
+    def kill_worker():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    found = fit_run(store, tiny_run(), logger_that(logger, kill_worker, at_step=10))
+    assert_equal_runs(found, uninterrupted[0])
+
+
+def test_a_killed_server_is_replaced(ray_cluster, store, tiny_run, logger, uninterrupted):
+    pids = ray_cluster.get([server.mount.remote() for server in store.routing.servers])
+
+    def kill_servers():
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    interrupter = logger_that(logger, kill_servers, at_step=6)
+    found = fit_run(store, tiny_run(), interrupter, local=False)
+    assert_equal_runs(found, uninterrupted[0])
+    after = ray_cluster.get([server.mount.remote() for server in store.routing.servers])
+    assert not set(pids) & set(after)
+
+
+def test_losses_of_the_first_steps_are_golden(uninterrupted):
+    from mlflow.tracking import MlflowClient
+
+    logger = uninterrupted[1]
+    points = MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
+    losses = [point.value for point in sorted(points, key=lambda point: point.step)]
+    np.testing.assert_allclose(losses[:4], GOLDEN, rtol=2e-3)
+
+
+GOLDEN = [0.0, 0.0, 0.0, 0.0]
+
+
+def logged_steps(logger):
+    from mlflow.tracking import MlflowClient
+
+    return [
+        point.step for point in MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
+    ]
+
+
+def test_a_mistake_in_a_worker_is_one_line_and_not_retried(store, tiny_run, logger):
+    config = tiny_run(
+        train=type(tiny_run().train)(**{**vars(tiny_run().train), "learning_rate": 1e38})
+    )
+    with pytest.raises(
+        UserError, match=r"gradient of step \d+ is not finite; lower train.learning_rate"
+    ):
+        fit_run(store, config, logger)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_workers": 3}, r"train.batch_size: 32 must be a multiple of num_workers \(3\)"),
+        ({"num_workers": 8}, r"num_workers: 8 workers need 9 cores"),
+    ],
+)
+def test_impossible_settings_are_named(store, tiny_run, logger, changes, words):
+    with pytest.raises(UserError, match=words):
+        fit_run(store, tiny_run(**changes), logger)
