@@ -13,7 +13,7 @@ from raclib.retrieval.table import KeyTable, QuantizedKeys
 
 MASKED = -1e38  # the score of a row that is not eligible: finite, so that it makes no NaN
 FLOOR = -1e30  # scores below it are masked
-BLOCK_SCORES = 2**21  # scores held at once: 8 MB in float32, which stays in cache
+BLOCK_SCORES = 2**20  # scores held at once: 4 MB in float32, which stays in cache
 
 
 class Scored(NamedTuple):
@@ -120,9 +120,12 @@ class Problem:
         """
         # Written over and over: fresh memory for each product costs more than half of the product.
         buffer = self.queries_BSd.new_empty(0)
-        slots = self.queries_BSd.shape[1]
+        batch, slots, _ = self.queries_BSd.shape
+        lo, hi = (int(self.lo_B.max()), int(self.hi_B.min())) if batch else (0, 0)
         for start, stop in spans:
-            part, partial = self._touching(start, stop)
+            part, partial = slice(0, batch), not lo <= start < stop <= hi
+            if partial:
+                part, partial = self._touching(start, stop)
             keys = self.keys.rows(start, stop)
             shared_Cd = None if keys.per_example else keys.read()
             row_C = torch.arange(start, stop, device=self.lo_B.device)

@@ -16,7 +16,7 @@ from torch import Tensor
 from raclib.retrieval.problem import FLOOR, MASKED, Problem
 from raclib.retrieval.scan import TileStats
 
-GATHERED_NUMBERS = 2**22  # keys copied at once: 16 MB in float32
+GATHERED_NUMBERS = 2**21  # keys copied at once: 8 MB in float32
 
 
 @dataclass(frozen=True)

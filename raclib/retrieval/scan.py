@@ -10,8 +10,8 @@ from torch import Tensor
 from raclib.retrieval.problem import FLOOR, MASKED, Problem
 
 MAX_TILES = 2048
-MAX_GROUPS = 64
-CHUNK = 1024  # rows scored at once, where tiles are no larger
+MAX_GROUPS = 128
+CHUNK = 2**12  # rows scored at once, where tiles are no larger
 
 
 def tile_size(num_keys: int) -> int:
@@ -94,12 +94,12 @@ class TileStats:
     Attributes:
         tops_BSN: Largest score, below FLOOR where no row of the tile is eligible.
         sums_BSN: Sum of 2**(score - top) over its rows, 0 where none is eligible.
-        entropies_BSN: Of the draw of a row within the tile, bits.
+        energies_BSN: Sum of (score - top) * 2**(score - top).
     """
 
     tops_BSN: Tensor
     sums_BSN: Tensor
-    entropies_BSN: Tensor
+    energies_BSN: Tensor
 
     @classmethod
     def empty(cls, like_BSd: Tensor, num_tiles: int) -> "TileStats":
@@ -120,15 +120,12 @@ class TileStats:
         Returns:
             The tops that the weights are relative to, [b, S, n], at least FLOOR.
         """
-        top_bSn = scores_bSnT.amax(-1)
-        self.tops_BSN[block, :, tiles] = top_bSn
-        top_bSn.clamp_min_(FLOOR)
+        top_bSn = self.tops_BSN[block, :, tiles]
+        torch.amax(scores_bSnT, -1, out=top_bSn)
+        top_bSn = top_bSn.clamp_min(FLOOR)
         torch.exp2(scores_bSnT.sub_(top_bSn[..., None]), out=weights_bSnT)
-        sum_bSn = weights_bSnT.sum(-1)
-        self.sums_BSN[block, :, tiles] = sum_bSn
-        sum_bSn.clamp_min_(0.5)  # 0 where nothing is eligible, at least 1 elsewhere
-        energy_bSn = scores_bSnT.mul_(weights_bSnT).sum(-1) / sum_bSn
-        self.entropies_BSN[block, :, tiles] = sum_bSn.log2_() - energy_bSn
+        torch.sum(weights_bSnT, -1, out=self.sums_BSN[block, :, tiles])
+        torch.sum(scores_bSnT.mul_(weights_bSnT), -1, out=self.energies_BSN[block, :, tiles])
         return top_bSn
 
     def entropy(self) -> Tensor:
@@ -139,7 +136,9 @@ class TileStats:
         top_BS1 = self.tops_BSN.amax(-1, keepdim=True).clamp_min(FLOOR)
         prob_BSN = (self.tops_BSN - top_BS1).exp2_().mul_(self.sums_BSN)
         prob_BSN /= prob_BSN.sum(-1, keepdim=True).clamp_min(0.5)
-        within_BS = torch.linalg.vecdot(prob_BSN, self.entropies_BSN) * math.log(2)
+        sums_BSN = self.sums_BSN.clamp_min(0.5)  # 0 where nothing is eligible, else at least 1
+        within_BSN = sums_BSN.log2().sub_(self.energies_BSN / sums_BSN)
+        within_BS = within_BSN.mul_(prob_BSN).sum(-1) * math.log(2)
         return (torch.special.entr(prob_BSN).sum(-1) + within_BS).clamp_min(0)
 
 

@@ -49,7 +49,7 @@ class KeyTable:
     def wrap(cls, keys: Tensor | QuantizedKeys, queries: Tensor) -> "KeyTable":
         """Checks keys against the queries [B, S, d] that will be scored with them."""
         values, scales = keys if isinstance(keys, QuantizedKeys) else (keys, None)
-        if scales is None and values.dtype not in FLOAT_KEYS:
+        if values.dtype not in (FLOAT_KEYS if scales is None else (torch.int8,)):
             raise UserError(f"keys are {values.dtype}: give floats, or int8 as QuantizedKeys")
         if scales is not None and scales.shape != values.shape[:-1]:
             raise UserError(
@@ -96,12 +96,15 @@ class KeyTable:
     def read(self) -> Tensor:
         """The keys as floats of `dtype`: no copy where they are stored so."""
         values = self.values.to(self.dtype)
-        return values if self.scales is None else values * self.scales[..., None]
+        return values if self.scales is None else values.mul_(self.scales[..., None])
 
     def gather(self, rows_BT: Tensor) -> Tensor:
         """Rows by number, [B, T, d]."""
         if not self.per_example:
-            flat = self.select(rows_BT.flatten()).read()
+            # Several times faster than indexing with a tensor.
+            row_P = rows_BT.flatten()
+            scales = None if self.scales is None else self.scales.index_select(0, row_P)
+            flat = KeyTable(self.values.index_select(0, row_P), scales, self.dtype).read()
             return flat.view(*rows_BT.shape, -1)
         example_B1 = torch.arange(len(rows_BT), device=rows_BT.device)[:, None]
         scales = None if self.scales is None else self.scales[example_B1, rows_BT]

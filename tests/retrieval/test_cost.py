@@ -1,0 +1,51 @@
+"""What a draw reads and holds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from raclib.retrieval import draw
+from raclib.retrieval.problem import Problem
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Collects (rows, examples) of all products of queries and keys in a draw's passes."""
+    held, scores = [], Problem.scores
+
+    def spy(self, spans):
+        for each in scores(self, spans):
+            held.append((each.stop - each.start, each.examples.stop - each.examples.start))
+            yield each
+
+    monkeypatch.setattr(Problem, "scores", spy)
+    return held
+
+
+@pytest.mark.parametrize("interval", [(0, 100_000), (70_123, 72_345), (0, 1), (99_999, 100_000)])
+def test_shared_intervals_cost_what_they_hold(scored, interval):
+    low, high = (torch.full((16,), bound) for bound in interval)
+    draw(torch.randn(16, 2, 4), torch.randn(100_000, 4), 1.0, low, high)
+    assert sum(rows for rows, _ in scored) <= interval[1] - interval[0] + 2 * 256
+
+
+def test_windows_of_a_batch_cost_what_they_hold(scored):
+    num_keys, window = 200_000, 10_000
+    high = torch.randint(window, num_keys, (64,), generator=torch.Generator().manual_seed(0))
+    draw(torch.randn(64, 2, 4), torch.randn(num_keys, 4), 1.0, high - window, high)
+    assert sum(rows * examples for rows, examples in scored) <= 2 * 64 * window
+
+
+@pytest.mark.parametrize(
+    "num_keys, dtype",
+    [(1_000_000, "float32"), pytest.param(10_000_000, "int8", marks=pytest.mark.slow)],
+)
+def test_memory_does_not_grow_with_keys(num_keys, dtype):
+    script = Path(__file__).with_name("peak_memory.py")
+    command = [sys.executable, str(script), str(num_keys), dtype]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+    assert int(done.stdout) < 128e6
