@@ -18,15 +18,19 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def fits(rows, prob, pooled_below=5.0):
-    """Chi-square p-value of draws against probabilities, rare outcomes pooled."""
+def fits(rows, prob):
+    """Chi-square p-value of draws against probabilities; rare neighbours share a bin."""
     counts = torch.bincount(rows.flatten(), minlength=len(prob)).double()
     expected = prob.double() * rows.numel()
-    rare = expected < pooled_below
     assert counts[expected == 0].sum() == 0
-    bins = [torch.cat([each[~rare], each[rare].sum()[None]]) for each in (counts, expected)]
-    kept = bins[1] > 0
-    return stats.chisquare(bins[0][kept], bins[1][kept], sum_check=False).pvalue
+    bin_of = ((expected.cumsum(0) - expected / 2) / 20).long().unique(return_inverse=True)[1]
+    counts, expected = (torch.bincount(bin_of, each) for each in (counts, expected))
+    rare = expected < 5
+    counts, expected = (
+        torch.cat([each[~rare], each[rare].sum()[None]]) for each in (counts, expected)
+    )
+    kept = expected > 0
+    return stats.chisquare(counts[kept], expected[kept], sum_check=False).pvalue
 
 
 def second_law(first, second):
