@@ -17,7 +17,7 @@ Config = TypeVar("Config")
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
-def main(run: Callable[[Config], object], config_class: type[Config], default: Path) -> None:
+def main(run: Callable[[Config], object], config_class: type[Config], default: Path | None) -> None:
     """Parses the command line into a `config_class`, runs the job and turns mistakes into one line.
 
     Exits with 2 where the command line is wrong, with 1 where the run met a mistake.
@@ -25,7 +25,7 @@ def main(run: Callable[[Config], object], config_class: type[Config], default: P
     Args:
         run: The job.
         config_class: Dataclass of everything the job can be told.
-        default: YAML file that holds when no `--config` is given.
+        default: YAML file that holds when no `--config` is given; None if there is none.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     config = parse(config_class, default)
@@ -38,10 +38,12 @@ def main(run: Callable[[Config], object], config_class: type[Config], default: P
         _exit(1, str(mistake) or type(mistake).__name__)
 
 
-def parse(config_class: type[Config], default: Path, args: list[str] | None = None) -> Config:
+def parse(
+    config_class: type[Config], default: Path | None, args: list[str] | None = None
+) -> Config:
     """The configuration of a YAML file and of dotted overrides; exits with 2 where it is wrong."""
     given = sys.argv[1:] if args is None else args
-    if not any(arg.split("=")[0] == "--config" for arg in given):
+    if default and not any(arg.split("=")[0] == "--config" for arg in given):
         given = [f"--config={default}", *given]
     parser = ArgumentParser(
         description=config_class.__doc__,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray import LoggingConfig
 from ray.data import DataContext
 from ray.exceptions import RayError
 
@@ -13,6 +14,12 @@ from raclib.cli import find_mistake
 from raclib.errors import UserError
 
 OBJECT_STORE_BYTES = 512 * 2**20
+# One machine has no node that could be reclaimed, and nobody reads the log of Ray's own processes.
+LOCAL_SETTINGS = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
 
 def connect(num_workers: int, log_to_driver: bool = False) -> None:
@@ -27,15 +34,22 @@ def connect(num_workers: int, log_to_driver: bool = False) -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # Workers' progress bars come through, their libraries' chatter does not.
+    quiet = {
+        "log_to_driver": log_to_driver,
+        "logging_level": logging.ERROR,
+        "logging_config": LoggingConfig(log_level="ERROR"),
+    }
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=log_to_driver, logging_level=logging.ERROR)
+        ray.init(**quiet)
         return
+    for name, value in LOCAL_SETTINGS.items():
+        os.environ.setdefault(name, value)
     ray.init(
         num_cpus=max(os.cpu_count() or 1, num_workers + 1),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=log_to_driver,
-        logging_level=logging.ERROR,
+        **quiet,
     )
 
 

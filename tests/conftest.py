@@ -1,12 +1,28 @@
-"""Fixtures shared by all tests: one local Ray cluster a session."""
+"""Fixtures shared by all tests: one local Ray a session, and a small task on it."""
 
+import dataclasses
 import os
+from pathlib import Path
 
 import pytest
+
+from raclib.config import (
+    AmazonConfig,
+    EncoderConfig,
+    GeneratedConfig,
+    KeyConfig,
+    ModelConfig,
+    RetrievalConfig,
+    RuleConfig,
+    SplitConfig,
+    TrainConfig,
+)
 
 # Before Ray is imported: tests never report usage, and Train restarts fast after a killed worker.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +39,52 @@ def ray_cluster():
     )
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory) -> AmazonConfig:
+    """Sixteen steps of 32 examples over 2,000 generated reviews."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return AmazonConfig(
+        name="tiny",
+        storage_path=str(folder / "runs"),
+        corpus=str(folder / "corpus"),
+        generated=GeneratedConfig(num_reviews=2000, start="2010-01-01", end="2014-01-01"),
+        rule=RuleConfig(cutoff="2013-01-01"),
+        encoder=EncoderConfig(dim=64),
+        key=KeyConfig(kind="pca", dim=16, time_linear=True),
+        rows_per_shard=500,
+        split=SplitConfig(256, 800, 64, 200, window=300, num_bins=4, examples_per_bin=60),
+        model=ModelConfig(16, 4, 1, 2, 4, 8.0),
+        retrieval=RetrievalConfig(num_draws=3, max_temperature=0.1, min_temperature=0.05),
+        train=TrainConfig(num_epochs=2, batch_size=32, checkpoint_every=4, log_every=1),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(ray_cluster, tiny_config):
+    from raclib.tasks.amazon.prepare import prepare
+
+    return prepare(tiny_config)
+
+
+@pytest.fixture
+def tiny_run(tiny_config, tmp_path):
+    """Gives the configuration of a run with a storage of its own."""
+
+    def make(**changes) -> AmazonConfig:
+        changes = {"storage_path": str(tmp_path / "runs"), **changes}
+        return dataclasses.replace(tiny_config, **changes)
+
+    return make
+
+
+@pytest.fixture
+def logger(tmp_path):
+    """Logs to a store of its own; built like this it can be subclassed inside a test."""
+    from raclib.config import TrackingConfig
+    from raclib.tracking import track
+
+    uri = f"sqlite:///{Path(tmp_path) / 'mlflow.db'}"
+    with track(TrackingConfig(uri), "retrieval", str(tmp_path), {}, {}) as logger:
+        yield logger

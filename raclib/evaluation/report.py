@@ -16,7 +16,7 @@ from rich.table import Table
 from raclib.evaluation.metrics import SCORES
 
 HEADINGS = ("accuracy", "balanced", "AUROC", "log-loss", "calibration")
-FILE_WIDTH = 96
+FILE_WIDTH = 120
 LOWER_IS_BETTER = {"log_loss", "calibration_error"}
 
 
@@ -32,7 +32,28 @@ def print_table(comparison: pd.DataFrame, titles: dict[int, str]) -> None:
         for method in part["method"].unique():
             mine = part[part["method"] == method].set_index("score")
             table.add_row(method, *(_cell(mine.loc[name], part, name) for name in SCORES))
-        Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+        _print(table)
+
+
+def print_spread(scores: pd.DataFrame, title: str) -> None:
+    """Prints mean, lowest and highest score of several runs.
+
+    Args:
+        scores: One row a run, with its `method` and a column for each name of `SCORES`.
+        title: Heading of the table.
+    """
+    table = Table("", *HEADINGS, title=title)
+    for method, part in scores.groupby("method", sort=False):
+        cells = [
+            f"{part[name].mean():.3f} ({part[name].min():.3f}, {part[name].max():.3f})"
+            for name in SCORES
+        ]
+        table.add_row(str(method), *cells)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
 
 
 def _cell(row: pd.Series, part: pd.DataFrame, name: str) -> str:

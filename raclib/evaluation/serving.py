@@ -5,6 +5,7 @@ MLflow runs this file when it loads a model (models from code), so nothing is pi
 
 import json
 import tempfile
+import warnings
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from raclib.batch import to_tensors
 from raclib.cli import parse
 from raclib.config import AmazonConfig
 from raclib.corpus import open_corpus
-from raclib.corpus.mounts import Mount, choose_mount
+from raclib.corpus.mounts import choose_mount
 from raclib.corpus.server import ShardReader
 from raclib.evaluation.predict import classify_greedy
 from raclib.retrieval.keys import KeySet
@@ -67,12 +68,9 @@ class ReviewModel(PythonModel):
         }
         self.model = build_model(self.config, statistics, self.transform.dim, with_context).eval()
         self.model.load_state_dict(weights)
-        reader = ShardReader(Mount(choose_mount(corpus.uri, "auto")))
-        self.history = ReviewHistory(
-            KeySet.load(corpus),
-            ReviewReader(partial(reader.take, corpus), self.config),
-            self.config,
-        )
+        shards = ShardReader(choose_mount(corpus, "auto"))
+        reader = ReviewReader(partial(shards.take, corpus), self.config)
+        self.history = ReviewHistory(KeySet.load(corpus), reader, self.config)
 
     @torch.no_grad()
     def predict(  # type: ignore[override]  # MLflow leaves the context out where it is not named
@@ -114,13 +112,16 @@ def log_model(config: AmazonConfig, weights: dict[str, Tensor]) -> None:
         paths = {"config": f"{folder}/config.yaml", "weights": f"{folder}/weights.pt"}
         Path(paths["config"]).write_text(json.dumps(asdict(config)))
         torch.save(weights, paths["weights"])
-        mlflow.pyfunc.log_model(
-            name="model",
-            python_model=__file__,
-            artifacts=paths,
-            pip_requirements=["raclib"],
-            signature=SIGNATURE,
-        )
+        with warnings.catch_warnings():
+            # MLflow advises type hints in place of a signature; its hints know no columns.
+            warnings.simplefilter("ignore")
+            mlflow.pyfunc.log_model(
+                name="model",
+                python_model=__file__,
+                artifacts=paths,
+                pip_requirements=["raclib"],
+                signature=SIGNATURE,
+            )
 
 
 if __name__ != "raclib.evaluation.serving":

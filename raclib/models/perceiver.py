@@ -5,12 +5,18 @@ from torch import Tensor, nn
 
 
 class AttentionBlock(nn.Module):
-    """Pre-norm attention and MLP, each with a residual connection."""
+    """Pre-norm attention and MLP, each with a residual connection.
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    Args:
+        width: Width of latents and context.
+        num_heads: Attention heads; divides the width.
+        is_cross: Whether the context is other tokens, not the latents themselves.
+    """
+
+    def __init__(self, width: int, num_heads: int, is_cross: bool) -> None:
         super().__init__()
         self.norm_latents = nn.LayerNorm(width)
-        self.norm_context = nn.LayerNorm(width)
+        self.norm_context = nn.LayerNorm(width) if is_cross else None
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
         self.mlp = nn.Sequential(
             nn.LayerNorm(width),
@@ -19,10 +25,15 @@ class AttentionBlock(nn.Module):
             nn.Linear(2 * width, width),
         )
 
-    def forward(self, latents_BLW: Tensor, context_BNW: Tensor, hidden_BN: Tensor | None) -> Tensor:
-        """Latents after attending to the context, where `hidden_BN` is not True."""
+    def forward(
+        self,
+        latents_BLW: Tensor,
+        context_BNW: Tensor | None = None,
+        hidden_BN: Tensor | None = None,
+    ) -> Tensor:
+        """Latents after attending to the context where it is not hidden, or to each other."""
         query_BLW = self.norm_latents(latents_BLW)
-        context_BNW = query_BLW if context_BNW is latents_BLW else self.norm_context(context_BNW)
+        context_BNW = self.norm_context(context_BNW) if self.norm_context else query_BLW
         attended_BLW, _ = self.attention(
             query_BLW, context_BNW, context_BNW, key_padding_mask=hidden_BN, need_weights=False
         )
@@ -45,9 +56,9 @@ class PerceiverStage(nn.Module):
     ) -> None:
         super().__init__()
         self.latents_LW = nn.Parameter(torch.randn(num_latents, width) * 0.02)
-        self.cross_attention = AttentionBlock(width, num_heads)
+        self.cross_attention = AttentionBlock(width, num_heads, is_cross=True)
         self.self_attention = nn.ModuleList(
-            AttentionBlock(width, num_heads) for _ in range(num_self_attention)
+            AttentionBlock(width, num_heads, is_cross=False) for _ in range(num_self_attention)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -61,5 +72,5 @@ class PerceiverStage(nn.Module):
         latents_BLW = self.latents_LW.expand(len(tokens_BNW), -1, -1)
         latents_BLW = self.cross_attention(latents_BLW, tokens_BNW, hidden_BN)
         for block in self.self_attention:
-            latents_BLW = block(latents_BLW, latents_BLW, None)
+            latents_BLW = block(latents_BLW)
         return self.norm(latents_BLW.mean(dim=1))

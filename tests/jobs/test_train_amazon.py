@@ -1,0 +1,80 @@
+"""The main job from end to end, on a Ray of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+JOBS = Path(__file__).parents[2] / "jobs"
+METHODS = {"no context", "retrieval", "recent majority", "nearest neighbours"}
+
+
+def start(*args):
+    """Runs the job; its Ray is its own, whatever cluster the tests use."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return subprocess.run(
+        [sys.executable, JOBS / "train_amazon.py", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=environment,
+        check=False,
+    )
+
+
+def runs_of(tmp_path):
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("amazon").experiment_id])
+    return client, {run.info.run_name: run for run in found}
+
+
+@pytest.mark.timeout(600)
+def test_the_job_compares_four_methods_and_continues_under_its_name(tiny_file, tmp_path):
+    first = start("--config", tiny_file)
+    assert first.returncode == 0, first.stderr[-3000:]
+    for method in METHODS:
+        assert method in first.stdout
+    assert "before the rule change" in first.stdout
+    assert "after the rule change" in first.stdout
+    assert "step" in first.stdout + first.stderr, "no progress was shown"
+
+    client, runs = runs_of(tmp_path)
+    assert set(runs) == METHODS | {"tiny"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    parent = runs["tiny"]
+    assert parent.data.params["train.batch_size"] == "32"
+    assert {"git_commit", "corpus_version", "host"} <= parent.data.tags.keys()
+    assert parent.inputs.dataset_inputs[0].dataset.name == "tiny"
+    artifacts = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {"before_and_after.csv", "over_time.csv", "over_time.png"}
+    for method in METHODS:
+        assert runs[method].data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert 0 <= runs[method].data.metrics["after/balanced_accuracy"] <= 1
+    curve = client.get_metric_history(runs["retrieval"].info.run_id, "loss")
+    assert [point.step for point in curve] == list(range(1, 17))
+
+    again = start("--config", tiny_file)
+    assert again.returncode == 0, again.stderr[-3000:]
+    client, runs = runs_of(tmp_path)
+    assert len(runs) == 5
+    assert runs["tiny"].data.tags["resumed"] == "true"
+    curve = client.get_metric_history(runs["retrieval"].info.run_id, "loss")
+    assert len(curve) == 16, "a finished training was done again"
+    table = first.stdout[first.stdout.index("before the rule change") :]
+    assert table in again.stdout
+
+    other = start("--config", tiny_file, "--train.num_epochs", 3)
+    assert other.returncode == 1
+    assert other.stderr.strip().splitlines()[-1].startswith("error: train.num_epochs: the run")
+
+
+def test_a_history_that_is_too_small_is_one_line(tiny_file):
+    found = start("--config", tiny_file, "--split.train_history", 10_000)
+    assert found.returncode == 1
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: split: ")
+    assert "make them smaller" in last
+    assert "Traceback" not in found.stderr
