@@ -2,7 +2,6 @@
 """One table over several finished runs of the same task, for example over seeds."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import mlflow
 import pandas as pd

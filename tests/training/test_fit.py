@@ -54,15 +54,15 @@ def fit_run(store, config, logger, local=True):
     return fit(AmazonTask(config, store.corpus, store.client(local)), config, True, logger)
 
 
-def assert_equal_runs(found, expected, rtol=1e-6):
-    np.testing.assert_allclose(found.test, expected.test, rtol=rtol, atol=1e-6)
+def assert_equal_runs(found, expected, tolerance=1e-6):
+    np.testing.assert_allclose(found.test, expected.test, rtol=tolerance)
     for name, values in expected.weights.items():
-        np.testing.assert_allclose(found.weights[name], values, rtol=rtol, atol=1e-6)
+        np.testing.assert_allclose(found.weights[name], values, rtol=tolerance, atol=tolerance)
 
 
 def test_two_workers_reach_what_one_reaches(store, tiny_run, logger, uninterrupted):
     found = fit_run(store, tiny_run(num_workers=2), logger)
-    assert_equal_runs(found, uninterrupted[0], rtol=1e-3)
+    assert_equal_runs(found, uninterrupted[0], tolerance=2e-3)
 
 
 def test_an_interrupted_run_continues_to_the_same_end(store, tiny_run, logger, uninterrupted):
@@ -127,7 +127,7 @@ def test_a_mistake_in_a_worker_is_one_line_and_not_retried(store, tiny_run, logg
     config = tiny_run(
         train=type(tiny_run().train)(**{**vars(tiny_run().train), "learning_rate": 1e30})
     )
-    with pytest.raises(UserError, match="finite"):
+    with pytest.raises(UserError, match="NaN or infinity: lower the learning rate"):
         fit_run(store, config, logger)
 
 
