@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -54,7 +55,7 @@ def parse(
     parser.add_class_arguments(config_class)
     try:
         values = parser.instantiate_classes(parser.parse_args(given)).as_dict()
-        return config_class(**{name: values[name] for name in values if name != "config"})
+        return _plain(config_class(**{name: values[name] for name in values if name != "config"}))
     except (ArgumentError, UserError) as error:
         _exit(2, f"{error} (--help explains every option)")
 
@@ -68,6 +69,17 @@ def find_mistake(error: BaseException | None) -> BaseException | None:
         failures = getattr(error, "worker_failures", None)
         error = next(iter(failures.values())) if failures else wrapped or error.__cause__
     return None
+
+
+def _plain(config: Config) -> Config:
+    """The same with built-in numbers: the parser's own types belong in no checkpoint or file."""
+    for field in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            _plain(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            setattr(config, field.name, int(value) if isinstance(value, int) else float(value))
+    return config
 
 
 def _exit(code: int, message: str) -> NoReturn:

@@ -71,6 +71,14 @@ def test_help_explains_every_field(capsys):
     check(AmazonConfig, "")
 
 
+def test_numbers_are_plain_so_that_checkpoints_and_files_can_hold_them():
+    config = parse(AmazonConfig, QUICKSTART, ["--train.learning_rate", "0.01"])
+    assert type(config.train.learning_rate) is float
+    assert type(config.train.batch_size) is int
+    assert type(config.generated.num_reviews) is int
+    assert config.strict is False
+
+
 def test_dates_are_utc():
     assert date_to_ms("2014-01-01") == 1388534400000
 
