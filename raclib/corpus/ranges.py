@@ -23,6 +23,7 @@ from raclib.corpus.gather import Array, Positions, gather
 from raclib.corpus.manifest import MAX_HEADER_BYTES, Field, FileInfo
 from raclib.corpus.mounts import Mount
 from raclib.corpus.remote import Range, RangeReader
+from raclib.corpus.retry import retrying
 from raclib.errors import UserError
 
 # Reading a small gap costs less than a second request; ranges stay small enough to run in parallel.
@@ -101,10 +102,15 @@ class RangeColumn(Column):
     ) -> None:
         self._uri, self._cache = uri, cache
         self._file = _sparse_file(cache.folder, info.num_bytes)
-        self._fill_ends(info.num_bytes, field.num_blocks(num_rows) * 8)
         buffer = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        super().__init__(buffer, field, num_rows, info, uri)
         buffer.madvise(mmap.MADV_RANDOM)
+
+        def mount() -> None:
+            self._fill_ends(info.num_bytes, field.num_blocks(num_rows) * 8)
+            super(RangeColumn, self).__init__(buffer, field, num_rows, info, uri)
+
+        # The ends may be damaged on the way like any block.
+        retrying()(mount)
         self.block_bytes = field.block_rows * field.row_bytes
         self.used = np.zeros(len(self.verified), np.int64)
         cache.add(self)

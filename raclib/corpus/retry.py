@@ -13,7 +13,7 @@ from raclib.errors import UserError
 
 # Below the 60 s a fetch waits by default, so that its error can name the cause.
 RETRY_S = 50.0
-MAX_DAMAGED = 3
+MAX_DAMAGED = 4
 
 _BUSY = {errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT}
 _BROKEN = (ConnectionError, TimeoutError, FSTimeoutError, HTTPClientError, ClientError)
