@@ -243,7 +243,7 @@ class TrackingConfig:
     uri: str = "sqlite:///mlflow.db"
     """MLflow tracking URI; SQLite serves one machine, several need a server (http://...)."""
     experiment: str = "amazon"
-    """MLflow experiment."""
+    """MLflow experiment that the runs belong to."""
 
 
 @dataclass
