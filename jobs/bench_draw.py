@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Measures exact draws beside other ways of getting rows from keys; logged to MLflow."""
+
+import sys
+from itertools import product
+
+import matplotlib
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from raclib.config import TrackingConfig
+from raclib.errors import UserError
+from raclib.retrieval.bench import Case, KeyType, measure
+from raclib.tracking import environment_tags, track
+
+matplotlib.use("Agg")
+BASES = {"draw": "one product", "draw and gradient": "two products"}
+
+
+def run(
+    num_keys: list[PositiveInt] = [100_000, 1_000_000],  # noqa: B006
+    batch: list[PositiveInt] = [32, 128],  # noqa: B006
+    slots: list[PositiveInt] = [8],  # noqa: B006
+    width: PositiveInt = 64,
+    dtypes: list[KeyType] = ["float32", "bfloat16", "int8"],  # noqa: B006
+    temperature: PositiveFloat = 1.0,
+    device: str = "cpu",
+    rounds: PositiveInt = 3,
+    tracking: TrackingConfig = TrackingConfig(experiment="benchmarks"),  # noqa: B008
+) -> None:
+    """Measures every contender on every combination; prints and logs time, memory and ratios.
+
+    Args:
+        num_keys: Numbers of keys.
+        batch: Numbers of examples.
+        slots: Numbers of rows drawn for an example.
+        width: Numbers a key.
+        dtypes: Types in which keys are held.
+        temperature: Of the draw's softmax.
+        device: cpu or cuda.
+        rounds: Times that each contender runs; the least time counts.
+        tracking: Where MLflow keeps the run.
+    """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device is {device} but no GPU is to be seen: use --device cpu")
+    sizes = list(product(num_keys, batch, slots, dtypes))
+    cases = [Case(k, b, s, width, dtype, temperature, device) for k, b, s, dtype in sizes]
+    rows = [row for case in tqdm(cases, unit="case") for row in measure(case, rounds)]
+    table = with_ratios(pd.DataFrame(rows))
+    print(table.to_string(index=False, float_format="%.3g"))
+    params: dict[str, object] = {"num_keys": num_keys, "batch": batch, "slots": slots}
+    params |= {"dtypes": dtypes, "width": width, "temperature": temperature}
+    tags = {"device": device, "threads": str(torch.get_num_threads()), **environment_tags()}
+    with track(tracking, "bench_draw", pd.Timestamp.now().isoformat(), params, tags) as log:
+        for _, item in table.iterrows():
+            case = f"{item.contender}/K{item.num_keys}/B{item.batch}x{item.slots}/{item.dtype}"
+            name = case.replace(" ", "_")
+            log.log({f"{name}/{key}": item[key] for key in ("seconds", "peak_mb", "ratio")})
+        log.log_table(table, "draw")
+        log.log_figure(plot(table), "draw")
+
+
+def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds each time over that of the bare products it cannot do without."""
+    case = ["num_keys", "batch", "slots", "dtype"]
+    times = table.set_index([*case, "contender"]).seconds
+    base = [BASES.get(name, "one product") for name in table.contender]
+    keys = [(*key, name) for key, name in zip(table[case].to_numpy(), base, strict=True)]
+    return table.assign(ratio=table.seconds.to_numpy() / times.loc[keys].to_numpy())
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Time over the number of keys, a panel for each type, a line for each contender and batch."""
+    dtypes = list(table.dtype.unique())
+    figure = Figure(figsize=(5 * len(dtypes), 4.5), layout="constrained")
+    for panel, dtype in zip(figure.subplots(1, len(dtypes), squeeze=False)[0], dtypes, strict=True):
+        for (name, batch, slots), part in table[table.dtype == dtype].groupby(
+            ["contender", "batch", "slots"]
+        ):
+            panel.loglog(
+                part.num_keys, part.seconds, marker="o", label=f"{name}, {batch} x {slots}"
+            )
+        panel.set(title=f"{dtype} keys", xlabel="keys", ylabel="seconds")
+    panel.legend(fontsize="x-small")
+    return figure
+
+
+if __name__ == "__main__":
+    try:
+        auto_cli(run)
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        sys.exit(f"error: {' '.join(str(error).split()) or type(error).__name__}")

@@ -1,0 +1,179 @@
+"""The draw beside other ways of getting rows from the same queries and keys: time and memory."""
+
+import ctypes
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from raclib.errors import UserError
+from raclib.retrieval.draw import draw
+from raclib.retrieval.table import KeyTable, QuantizedKeys
+
+KeyType = Literal["float32", "bfloat16", "float16", "int8"]
+TILE = 4096
+LARGEST_LOGITS = 2**30  # [B, K] numbers a rival may hold: 4 GB
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+Contender = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is drawn from."""
+
+    num_keys: int
+    batch: int
+    slots: int
+    width: int
+    dtype: KeyType
+    temperature: float
+    device: str
+
+
+def random_keys(case: Case) -> Tensor | QuantizedKeys:
+    """Normal keys, made in pieces so that they are never held in two types at once."""
+    values = torch.empty(
+        case.num_keys, case.width, dtype=getattr(torch, case.dtype), device=case.device
+    )
+    for piece in values.split(TILE):
+        normal = torch.randn(piece.shape, device=case.device)
+        piece.copy_(normal.mul_(30).round_() if case.dtype == "int8" else normal)
+    scales = torch.full((case.num_keys,), 1 / 30, device=case.device)
+    return QuantizedKeys(values, scales) if case.dtype == "int8" else values
+
+
+def contenders(case: Case) -> dict[str, Contender]:
+    """What is measured: the draw, the products it cannot do without, and its rivals."""
+    queries = torch.randn(case.batch, case.slots, case.width, device=case.device)
+    queries.requires_grad_()
+    keys = random_keys(case)
+    table = KeyTable.wrap(keys, queries)
+    found: dict[str, Contender] = {
+        "one product": lambda: _products(queries, table, 1),
+        "two products": lambda: _products(queries, table, 2),
+        "draw": lambda: _draw(queries.detach(), keys, case.temperature),
+        "draw and gradient": lambda: _draw(queries, keys, case.temperature),
+    }
+    if case.batch * case.num_keys <= LARGEST_LOGITS and case.num_keys < 2**24:
+        for name, pick in {"multinomial": _multinomial, "Gumbel-max": _gumbel_max}.items():
+            found[name] = partial(_materialised, queries, table, case.temperature, pick)
+    if find_spec("faiss") and isinstance(keys, Tensor) and case.dtype == "float32":
+        found["FAISS flat top-k"] = _faiss(queries, keys, case.slots)
+    return found
+
+
+def _draw(queries: Tensor, keys: Tensor | QuantizedKeys, temperature: float) -> None:
+    out = draw(queries, keys, temperature)
+    if queries.requires_grad:
+        torch.autograd.grad(out.log_prob.sum(), queries)
+
+
+@torch.no_grad()
+def _products(queries: Tensor, table: KeyTable, count: int) -> Tensor:
+    """Scores of all keys by tiles, and for two products the sum of keys they weigh."""
+    flat = queries.flatten(0, 1)
+    scores, total = flat.new_empty(len(flat) * TILE), torch.zeros_like(flat)
+    for start in range(0, len(table), TILE):
+        keys = table.rows(start, min(start + TILE, len(table))).read()
+        tile = scores[: len(flat) * len(keys)].view(len(flat), -1)
+        torch.mm(flat, keys.T, out=tile)
+        if count == 2:
+            total.addmm_(tile, keys)
+    return total
+
+
+@torch.no_grad()
+def _materialised(
+    queries: Tensor, table: KeyTable, temperature: float, pick: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Slot by slot over logits [B, K], rows drawn masked."""
+    factor = 1 / math.sqrt(queries.shape[-1]) / temperature
+    keys = table.read()
+    rows: list[Tensor] = []
+    for query in queries.unbind(1):
+        logits = (query * factor) @ keys.T
+        for row in rows:
+            logits.scatter_(1, row, -torch.inf)
+        rows.append(pick(logits))
+    return torch.cat(rows, 1)
+
+
+def _multinomial(logits: Tensor) -> Tensor:
+    return torch.multinomial(logits.softmax(-1), 1)
+
+
+def _gumbel_max(logits: Tensor) -> Tensor:
+    return (logits - torch.rand_like(logits).log_().neg_().log_()).argmax(-1, keepdim=True)
+
+
+def _faiss(queries: Tensor, keys: Tensor, count: int) -> Contender:
+    """Search, not sampling: what an exact index asks for the best rows of each query."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index = faiss.IndexFlatIP(keys.shape[1])
+    index.add(keys.cpu().numpy())
+    asked = queries.detach().flatten(0, 1).cpu().numpy()
+    return lambda: index.search(asked, count)
+
+
+@dataclass
+class Measurement:
+    """Least time of a contender over the rounds, and peak memory above what it started from."""
+
+    contender: str
+    seconds: float = math.inf
+    peak_mb: float = math.nan
+
+
+def measure(case: Case, rounds: int) -> list[dict[str, object]]:
+    """Measures all contenders in turn, round after round, so that all meet the same machine."""
+    entrants = contenders(case)
+    found = {name: Measurement(name) for name in entrants}
+    for _ in range(rounds):
+        for name, contender in entrants.items():
+            seconds, peak_mb = _once(contender, case.device)
+            found[name].seconds = min(found[name].seconds, seconds)
+            found[name].peak_mb = peak_mb
+    return [{**asdict(case), **asdict(item)} for item in found.values()]
+
+
+def _once(contender: Contender, device: str) -> tuple[float, float]:
+    gc.collect()
+    before = _reset_peak(device)
+    start = time.perf_counter()
+    contender()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    return seconds, (_peak(device) - before) / 1e6
+
+
+def _reset_peak(device: str) -> int:
+    """Bytes held now, from where the peak starts again."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    if not CLEAR.exists():
+        raise UserError(f"{CLEAR} is missing: peak memory on the CPU is measured on Linux only")
+    # Memory freed but kept by the allocator would hide what the next contender takes.
+    ctypes.CDLL(None).malloc_trim(0)
+    CLEAR.write_text("5")
+    return _peak(device)
+
+
+def _peak(device: str) -> int:
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
