@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray import LoggingConfig
@@ -35,7 +36,7 @@ def connect(num_workers: int, log_to_driver: bool = False) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Workers' progress bars come through, their libraries' chatter does not.
-    quiet = {
+    quiet: dict[str, Any] = {
         "log_to_driver": log_to_driver,
         "logging_level": logging.ERROR,
         "logging_config": LoggingConfig(log_level="ERROR"),
