@@ -94,25 +94,29 @@ def _products(queries: Tensor, table: KeyTable, count: int) -> Tensor:
 @torch.no_grad()
 def _materialised(
     queries: Tensor, table: KeyTable, temperature: float, pick: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Slot by slot over logits [B, K], rows drawn masked."""
+) -> tuple[Tensor, Tensor]:
+    """Rows and their log-probabilities, slot by slot over [B, K], rows drawn masked."""
     factor = 1 / math.sqrt(queries.shape[-1]) / temperature
     keys = table.read()
     rows: list[Tensor] = []
+    log_probs: list[Tensor] = []
     for query in queries.unbind(1):
         logits = (query * factor) @ keys.T
         for row in rows:
             logits.scatter_(1, row, -torch.inf)
-        rows.append(pick(logits))
-    return torch.cat(rows, 1)
+        log_prob = logits.log_softmax(-1)
+        rows.append(pick(log_prob))
+        log_probs.append(log_prob.gather(1, rows[-1]))
+    return torch.cat(rows, 1), torch.cat(log_probs, 1)
 
 
-def _multinomial(logits: Tensor) -> Tensor:
-    return torch.multinomial(logits.softmax(-1), 1)
+def _multinomial(log_prob: Tensor) -> Tensor:
+    return torch.multinomial(log_prob.exp(), 1)
 
 
-def _gumbel_max(logits: Tensor) -> Tensor:
-    return (logits - torch.rand_like(logits).log_().neg_().log_()).argmax(-1, keepdim=True)
+def _gumbel_max(log_prob: Tensor) -> Tensor:
+    noise = torch.rand_like(log_prob).log_().neg_().log_()
+    return (log_prob - noise).argmax(-1, keepdim=True)
 
 
 def _faiss(queries: Tensor, keys: Tensor, count: int) -> Contender:
