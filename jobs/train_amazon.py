@@ -24,9 +24,9 @@ CONTEXT = {"no context": False, "retrieval": True}
 def run(config: AmazonConfig) -> None:
     """Prepares the corpus, trains both classifiers, compares them with the baselines."""
     config = resolve(config)
-    connect(config.num_workers, log_to_driver=True)
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
     claim(run_uri, params)
+    connect(config.num_workers, log_to_driver=True)
     corpus = prepare(config)
     tags = {"corpus_version": str(corpus.version), **environment_tags()}
     follow = partial(track, config.tracking, params=params, tags=tags)

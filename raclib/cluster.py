@@ -15,11 +15,10 @@ from raclib.cli import find_mistake
 from raclib.errors import UserError
 
 OBJECT_STORE_BYTES = 512 * 2**20
-# One machine has no node that could be reclaimed, and nobody reads the log of Ray's own processes.
+# One machine has no node that could be reclaimed, and an end is noticed at once.
 LOCAL_SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
 

@@ -10,13 +10,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from raclib.evaluation.metrics import SCORES
 
 HEADINGS = ("accuracy", "balanced", "AUROC", "log-loss", "calibration")
-FILE_WIDTH = 120
+FILE_WIDTH = 128
 LOWER_IS_BETTER = {"log_loss", "calibration_error"}
 
 
@@ -27,7 +28,7 @@ def print_table(comparison: pd.DataFrame, titles: dict[int, str]) -> None:
         if part.empty:
             continue
         num_examples = part["num_examples"].iloc[0]
-        table = Table("", *HEADINGS)
+        table = Table("", *HEADINGS, box=SIMPLE)
         table.title = f"{title} ({num_examples} test examples; half-width of the 95 % interval)"
         for method in part["method"].unique():
             mine = part[part["method"] == method].set_index("score")
@@ -42,10 +43,10 @@ def print_spread(scores: pd.DataFrame, title: str) -> None:
         scores: One row a run, with its `method` and a column for each name of `SCORES`.
         title: Heading of the table.
     """
-    table = Table("", *HEADINGS, title=title)
+    table = Table("", *HEADINGS, title=title, box=SIMPLE)
     for method, part in scores.groupby("method", sort=False):
         cells = [
-            f"{part[name].mean():.3f} ({part[name].min():.3f}, {part[name].max():.3f})"
+            f"{part[name].mean():.3f} ({part[name].min():.3f}-{part[name].max():.3f})"
             for name in SCORES
         ]
         table.add_row(str(method), *cells)

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -63,9 +63,18 @@ def head(checkout):
         wait_for(dashboard, folder / "head.log")
         yield environment
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        stop(process)
         shutil.rmtree(short, ignore_errors=True)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends the head and everything it started."""
+    started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    process.terminate()
+    _, alive = psutil.wait_procs(started, timeout=20)
+    for survivor in alive:
+        survivor.kill()
+    psutil.wait_procs(alive, timeout=20)
 
 
 def wait_for(port: int, log: Path) -> None:
