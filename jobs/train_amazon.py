@@ -14,7 +14,7 @@ from raclib.paths import resolve
 from raclib.tasks.amazon.prepare import prepare
 from raclib.tasks.amazon.task import AmazonTask
 from raclib.tracking import environment_tags, flatten, track
-from raclib.training.claim import claim
+from raclib.training.claim import check_claim, claim
 from raclib.training.fit import fit
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
@@ -25,7 +25,7 @@ def run(config: AmazonConfig) -> None:
     """Prepares the corpus, trains both classifiers, compares them with the baselines."""
     config = resolve(config)
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
-    claim(run_uri, params)
+    check_claim(run_uri, params)
     connect(config.num_workers, log_to_driver=True)
     corpus = prepare(config)
     tags = {"corpus_version": str(corpus.version), **environment_tags()}
@@ -36,6 +36,7 @@ def run(config: AmazonConfig) -> None:
         loggers, probabilities = {}, {}
         with CorpusStore.start(corpus, num_servers=config.num_servers) as store:
             task = AmazonTask(config, corpus, store.client())
+            claim(run_uri, params)
             for name, with_context in CONTEXT.items():
                 with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
                     fitted = fit(task, config, with_context, loggers[name])

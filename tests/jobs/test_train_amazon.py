@@ -71,10 +71,11 @@ def test_the_job_compares_four_methods_and_continues_under_its_name(tiny_file, t
     assert other.stderr.strip().splitlines()[-1].startswith("error: train.num_epochs: the run")
 
 
-def test_a_history_that_is_too_small_is_one_line(tiny_file):
+def test_a_history_that_is_too_small_is_one_line(tiny_file, tmp_path):
     found = start("--config", tiny_file, "--split.train_history", 10_000)
     assert found.returncode == 1
     last = found.stderr.strip().splitlines()[-1]
     assert last.startswith("error: split: ")
     assert "make them smaller" in last
     assert "Traceback" not in found.stderr
+    assert not list(tmp_path.glob("runs/tiny/settings.json")), "a refused start took the name"
