@@ -41,7 +41,7 @@ def log_prob_slope(
     else:
         _leave_out(problem, layout, sums, drawn_BSJ)
     share_GBS = (sums.tops_GBS - rollout.log2_total_BS).exp2_().to(problem.queries_BSd.dtype)
-    others_BSd = torch.einsum("gbs,gbsd->bsd", share_GBS, sums.sums_GBSd)
+    others_BSd = sums.sums_GBSd.mul_(share_GBS[..., None]).sum(0)
     weight_BS = torch.linalg.vecdot(share_GBS, sums.totals_GBS, dim=0)
     own_BSd = problem.keys.gather(rollout.rows_BS.clamp_min(0))
     slope_BSd = problem.slope * (weight_BS[..., None] * own_BSd - others_BSd)

@@ -11,6 +11,7 @@ from raclib.retrieval.problem import FLOOR, MASKED, Problem
 
 MAX_TILES = 2048
 MAX_GROUPS = 128
+MIN_GROUP = 256  # rows: smaller groups cost more in calls than they save in sums
 CHUNK = 2**12  # rows scored at once, where tiles are no larger
 
 
@@ -34,7 +35,8 @@ class Layout:
     @classmethod
     def cut(cls, num_keys: int, tile: int, max_groups: int) -> "Layout":
         """Groups are whole tiles, so that no tile lies in two."""
-        tiles_a_group = max(-(-num_keys // (tile * max_groups)), 1)
+        least = max(-(-num_keys // max_groups), MIN_GROUP)
+        tiles_a_group = -(-least // tile)
         return cls(num_keys, tile, tiles_a_group * tile)
 
     @property
