@@ -17,7 +17,7 @@ from rich.table import Table
 from raclib.evaluation.metrics import SCORES
 
 HEADINGS = ("accuracy", "balanced", "AUROC", "log-loss", "calibration")
-FILE_WIDTH = 128
+FILE_WIDTH = 136
 LOWER_IS_BETTER = {"log_loss", "calibration_error"}
 
 

@@ -39,6 +39,10 @@ class Task(Protocol):
         """What the examples of a split may retrieve."""
         ...
 
+    def diagnostics(self, model: RetrievalClassifier) -> dict[str, float]:
+        """Numbers of this worker that are worth a curve."""
+        ...
+
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights; without context it has no query generator."""
         ...

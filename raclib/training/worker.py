@@ -1,5 +1,6 @@
 """What every Ray Train worker does: steps and checkpoints, then its share of the predictions."""
 
+import resource
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,7 @@ class Worker:
             done, is_last = step + 1, step + 1 == self.order.num_steps
             bar.update(1)
             if done % config.log_every == 0 or is_last:
-                self.logger.log({**metrics, **self.timer.reset()}, done, self.rank)
+                self.logger.log({**metrics, **self._diagnostics()}, done, self.rank)
             if done % config.checkpoint_every == 0 or is_last:
                 self.logger.log(self._validate(), done, self.rank)
                 checkpoint.save(self.step_module, self.optimizer.adamw, done)
@@ -136,6 +137,16 @@ class Worker:
         with self.timer("backward"):
             metrics |= self.optimizer.step(loss, step)
         return {**metrics, "temperature": temperature(progress, config.retrieval)}
+
+    def _diagnostics(self) -> dict[str, float]:
+        on_gpu = self.device.type == "cuda"
+        peak = (
+            torch.cuda.max_memory_allocated(self.device)
+            if on_gpu
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        )
+        found = self.task.diagnostics(self.model)
+        return {**found, **self.timer.reset(), "peak_memory_bytes": peak}
 
     def _validate(self) -> dict[str, float]:
         rows = self.task.examples("validation")

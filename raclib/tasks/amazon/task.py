@@ -27,6 +27,7 @@ class AmazonTask:
 
     def __init__(self, config: AmazonConfig, corpus: Corpus, client: CorpusClient) -> None:
         self.config, self.corpus = config, corpus
+        self.client = client
         fetch = partial(client.fetch, timeout=config.train.fetch_timeout_s)
         self.reader = ReviewReader(fetch, config)
         cutoff = date_to_ms(config.rule.cutoff)
@@ -47,6 +48,12 @@ class AmazonTask:
         dtype = getattr(torch, self.config.retrieval.key_dtype)
         keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
         return ReviewHistory(keys, self.reader, self.config)
+
+    def diagnostics(self, model: RetrievalClassifier) -> dict[str, float]:
+        """What this worker's client has fetched so far, and the learned alpha."""
+        found = {f"fetch/{name}": value for name, value in self.client.stats().items()}
+        residual = getattr(model.queries, "residual", None)
+        return found if residual is None else {**found, "alpha": residual.alpha.item()}
 
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights."""
