@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
@@ -50,9 +51,9 @@ def neighbour_vote(
     """
     assert not isinstance(keys.keys, QuantizedKeys)
     votes = [np.empty(0)]
-    for queries_Bd, time_B in zip(
-        queries_Nd.split(batch_size), time_N.split(batch_size), strict=True
-    ):
+    batches = zip(queries_Nd.split(batch_size), time_N.split(batch_size), strict=True)
+    num_batches = -(-len(queries_Nd) // batch_size)
+    for queries_Bd, time_B in tqdm(batches, "neighbours", num_batches, unit="batch"):
         lo_B, hi_B = keys.window(time_B, window)
         scores_BN, rows_BN = _search(queries_Bd, keys.keys, lo_B, hi_B, num_neighbours)
         found_BN = torch.isfinite(scores_BN).cpu().numpy()

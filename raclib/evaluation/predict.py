@@ -1,5 +1,7 @@
 """Predictions by greedy retrieval, the zero-temperature limit used after training."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ def predict(
     task: Task,
     rows: np.ndarray,
     device: torch.device,
+    progress: Callable[[int], object] = int,
 ) -> Tensor:
     """Probability of label 1 for rows to predict.
 
@@ -28,6 +31,7 @@ def predict(
         task: Reads the rows.
         rows: Row ids `[N]`; in time order, so that a batch shares most of its window.
         device: Where the model is.
+        progress: Told the number of rows of every batch done.
 
     Returns:
         Probabilities `[N]`, float32, on the device.
@@ -39,6 +43,7 @@ def predict(
         batch = to_tensors(task.read(part), device)
         logits_BC = classify_greedy(model, history, batch, task.config.retrieval)
         probabilities.append(logits_BC.softmax(dim=1)[:, 1])
+        progress(len(part))
     model.train()
     return torch.cat(probabilities)
 

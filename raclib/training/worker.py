@@ -83,7 +83,8 @@ class Worker:
         config = self.task.config.train
         start = checkpoint.restore(self.step_module, self.optimizer.adamw)
         batches = stream_examples(self.order, self.task.read, start, self.rank, self.num_workers)
-        bar = self._progress_bar(start)
+        bar = self._progress_bar(self.order.num_steps, "", "step")
+        bar.update(start)
         for step, arrays in enumerate(batches, start):
             metrics = self._step(step, to_tensors(arrays, self.device))
             done, is_last = step + 1, step + 1 == self.order.num_steps
@@ -103,8 +104,12 @@ class Worker:
         rows = self.task.examples(split)
         history = self.task.history(split, self.device) if self.with_context else None
         mine = slice(self.rank, None, self.num_workers)
+        bar = self._progress_bar(len(rows[mine]), f"{split}, ", " examples")
         probabilities_N = torch.zeros(len(rows), device=self.device)
-        probabilities_N[mine] = predict(self.model, history, self.task, rows[mine], self.device)
+        probabilities_N[mine] = predict(
+            self.model, history, self.task, rows[mine], self.device, bar.update
+        )
+        bar.close()
         if self.num_workers > 1:
             torch.distributed.all_reduce(probabilities_N)
         return probabilities_N.cpu().numpy()
@@ -155,8 +160,6 @@ class Worker:
         scores = score(self.task.read(rows)["label"], probabilities_N)
         return {f"validation/{name}": float(value) for name, value in scores.items()}
 
-    def _progress_bar(self, start: int) -> tqdm_ray.tqdm:
-        name = f"{self.logger.name}, worker {self.rank}"
-        bar = tqdm_ray.tqdm(total=self.order.num_steps, desc=name, unit="step", position=self.rank)
-        bar.update(start)
-        return bar
+    def _progress_bar(self, total: int, what: str, unit: str) -> tqdm_ray.tqdm:
+        name = f"{self.logger.name}, {what}worker {self.rank}"
+        return tqdm_ray.tqdm(total=total, desc=name, unit=unit, position=self.rank)
