@@ -88,10 +88,12 @@ class KeySet:
                     keys[part] = piece
                 _check_finite(scales[part] if dtype == torch.int8 else keys[part], at)
                 bar.update(len(piece))
-        times = torch.cat([times for _, times in _pieces(corpus, "time", rows)] or [torch.empty(0)])
+        times_K = torch.empty(num_keys, dtype=torch.int64, device=device)
+        for at, piece in _pieces(corpus, "time", rows):
+            times_K[at : at + len(piece)] = piece
         held = QuantizedKeys(keys, scales) if dtype == torch.int8 else keys
         ids = None if rows is None else torch.from_numpy(rows.copy()).to(device)
-        return cls(held, times.to(device, torch.int64), ids)
+        return cls(held, times_K, ids)
 
     def __len__(self) -> int:
         return len(self.times_K)
