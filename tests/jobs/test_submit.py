@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from mlflow.tracking import MlflowClient
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +55,8 @@ def head(checkout):
     command = ["ray", "start", "--head", "--block", f"--port={free_port()}", "--num-cpus=3"]
     command += [f"--dashboard-port={dashboard}", f"--temp-dir={short}"]
     command += ["--object-store-memory=300000000", "--include-dashboard=true"]
+    # The agent that takes jobs has a fixed port by default, which another Ray here may hold.
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=checkout
@@ -87,8 +90,21 @@ def wait_for(port: int, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
+# The dashboard listens before the agent that takes jobs has told it so.
+@retry(
+    retry=retry_if_result(lambda found: "No available agent" in found.stdout + found.stderr),
+    wait=wait_fixed(2),
+    stop=stop_after_delay(120),
+)
+def submit(spelling: list[str], **options) -> subprocess.CompletedProcess:
+    command = ["ray", "job", "submit", *spelling]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=380, check=False, **options
+    )
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "spelling",
     [
@@ -98,15 +114,7 @@ def wait_for(port: int, log: Path) -> None:
     ids=["file", "working-dir"],
 )
 def test_the_job_succeeds_in_both_spellings(head, checkout, spelling):
-    found = subprocess.run(
-        ["ray", "job", "submit", *spelling],
-        env=head,
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        timeout=380,
-        check=False,
-    )
+    found = submit(spelling, env=head, cwd=checkout)
     output = found.stdout + found.stderr
     assert found.returncode == 0, output[-4000:]
     assert "succeeded" in output
