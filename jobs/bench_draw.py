@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Measures exact draws beside other ways of getting rows from keys; logged to MLflow."""
 
-import sys
 from itertools import product
 
 import matplotlib
@@ -12,6 +11,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from raclib.cli import one_line_errors
 from raclib.config import TrackingConfig
 from raclib.errors import UserError
 from raclib.retrieval.bench import Case, KeyType, measure
@@ -90,7 +90,5 @@ def plot(table: pd.DataFrame) -> Figure:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors():
         auto_cli(run)
-    except (UserError, OSError, KeyboardInterrupt) as error:
-        sys.exit(f"error: {' '.join(str(error).split()) or type(error).__name__}")

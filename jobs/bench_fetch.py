@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Measures how fast rows are fetched, beside other ways of doing it; logged to MLflow."""
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,10 +15,10 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from raclib.cli import one_line_errors
 from raclib.cluster import connect
 from raclib.config import TrackingConfig
 from raclib.corpus import Corpus, bench
-from raclib.errors import UserError
 from raclib.tracking import environment_tags, track
 
 matplotlib.use("Agg")
@@ -113,7 +112,5 @@ def plot(table: pd.DataFrame) -> Figure:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors():
         auto_cli(run)
-    except (UserError, OSError, KeyboardInterrupt) as error:
-        sys.exit(f"error: {' '.join(str(error).split()) or type(error).__name__}")

@@ -2,17 +2,16 @@
 """Looks after corpora: what is in one, is it whole, bring a table, take one away, tidy up."""
 
 import json
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
+from raclib.cli import one_line_errors
 from raclib.corpus import open_corpus
 from raclib.corpus.orphans import find_orphans, remove
 from raclib.corpus.tables import export_table, import_tables
-from raclib.errors import UserError
 
 
 def info(uri: str, version: int | None = None) -> None:
@@ -119,7 +118,5 @@ COMMANDS: dict[str, Any] = {
 }
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors():
         auto_cli(COMMANDS)
-    except (UserError, OSError, KeyboardInterrupt) as error:
-        sys.exit(f"error: {' '.join(str(error).split()) or type(error).__name__}")

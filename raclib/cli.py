@@ -3,7 +3,8 @@
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -30,8 +31,15 @@ def main(run: Callable[[Config], object], config_class: type[Config], default: P
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     config = parse(config_class, default)
-    try:
+    with one_line_errors():
         run(config)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns a mistake in the block into one line and exit code 1; a bug keeps its traceback."""
+    try:
+        yield
     except (Exception, KeyboardInterrupt) as error:
         mistake = find_mistake(error)
         if mistake is None:
