@@ -126,11 +126,14 @@ def flatten(config: object, prefix: str = "") -> dict[str, object]:
 
 def environment_tags() -> dict[str, str]:
     """The commit this code is of (where it is a git checkout) and the machine's name."""
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {"host": platform.node(), "git_commit": found.stdout.strip() or "unknown"}
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+    except FileNotFoundError:  # images often come without git
+        found = ""
+    return {"host": platform.node(), "git_commit": found or "unknown"}
