@@ -14,11 +14,14 @@ from tqdm import tqdm
 from raclib.cli import one_line_errors
 from raclib.config import TrackingConfig
 from raclib.errors import UserError
-from raclib.retrieval.bench import Case, KeyType, measure
+from raclib.retrieval.bench import Case, KeyType, device_name, measure
 from raclib.tracking import environment_tags, track
 
 matplotlib.use("Agg")
-BASES = {"draw": "one product", "draw and gradient": "two products"}
+BASES = {
+    "two products in bfloat16": "two products",
+    "draw and gradient": "two products",
+}
 
 
 def run(
@@ -54,7 +57,11 @@ def run(
     print(table.to_string(index=False, float_format="%.3g"))
     params: dict[str, object] = {"num_keys": num_keys, "batch": batch, "slots": slots}
     params |= {"dtypes": dtypes, "width": width, "temperature": temperature}
-    tags = {"device": device, "threads": str(torch.get_num_threads()), **environment_tags()}
+    tags = {
+        "device": device_name(device),
+        "threads": str(torch.get_num_threads()),
+        **environment_tags(),
+    }
     with track(tracking, "bench_draw", pd.Timestamp.now().isoformat(), params, tags) as log:
         for _, item in table.iterrows():
             case = f"{item.contender}/K{item.num_keys}/B{item.batch}x{item.slots}/{item.dtype}"

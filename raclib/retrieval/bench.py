@@ -19,7 +19,7 @@ from raclib.retrieval.draw import draw
 from raclib.retrieval.table import KeyTable, QuantizedKeys
 
 KeyType = Literal["float32", "bfloat16", "float16", "int8"]
-TILE = 4096
+TILES = {"cpu": 2**12, "cuda": 2**14}  # rows of a tile of the bare products
 LARGEST_LOGITS = 2**30  # [B, K] numbers a rival may hold: 4 GB
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -39,12 +39,17 @@ class Case:
     device: str
 
 
+def device_name(device: str) -> str:
+    """What the figures were measured on."""
+    return device if device == "cpu" else torch.cuda.get_device_name()
+
+
 def random_keys(case: Case) -> Tensor | QuantizedKeys:
     """Normal keys, made in pieces so that they are never held in two types at once."""
     values = torch.empty(
         case.num_keys, case.width, dtype=getattr(torch, case.dtype), device=case.device
     )
-    for piece in values.split(TILE):
+    for piece in values.split(TILES[case.device]):
         normal = torch.randn(piece.shape, device=case.device)
         piece.copy_(normal.mul_(30).round_() if case.dtype == "int8" else normal)
     scales = torch.full((case.num_keys,), 1 / 30, device=case.device)
@@ -60,6 +65,7 @@ def contenders(case: Case) -> dict[str, Contender]:
     found: dict[str, Contender] = {
         "one product": lambda: _products(queries, table, 1),
         "two products": lambda: _products(queries, table, 2),
+        **(_rounded(queries, keys) if case.device == "cuda" else {}),
         "draw": lambda: _draw(queries.detach(), keys, case.temperature),
         "draw and gradient": lambda: _draw(queries, keys, case.temperature),
     }
@@ -69,6 +75,20 @@ def contenders(case: Case) -> dict[str, Contender]:
     if find_spec("faiss") and isinstance(keys, Tensor) and case.dtype == "float32":
         found["FAISS flat top-k"] = _faiss(queries, keys, case.slots)
     return found
+
+
+def _rounded(queries: Tensor, keys: Tensor | QuantizedKeys) -> dict[str, Contender]:
+    """The products at the speed of tensor cores: all in bfloat16, so another law than the draw's.
+
+    Scales are left out, as if int8 keys shared one.
+    """
+    values = keys.values if isinstance(keys, QuantizedKeys) else keys
+    table = KeyTable(values, None, torch.bfloat16)
+    rounded = queries.detach().bfloat16()
+    return {
+        "one product in bfloat16": lambda: _products(rounded, table, 1),
+        "two products in bfloat16": lambda: _products(rounded, table, 2),
+    }
 
 
 def _draw(queries: Tensor, keys: Tensor | QuantizedKeys, temperature: float) -> None:
@@ -81,9 +101,10 @@ def _draw(queries: Tensor, keys: Tensor | QuantizedKeys, temperature: float) -> 
 def _products(queries: Tensor, table: KeyTable, count: int) -> Tensor:
     """Scores of all keys by tiles, and for two products the sum of keys they weigh."""
     flat = queries.flatten(0, 1)
-    scores, total = flat.new_empty(len(flat) * TILE), torch.zeros_like(flat)
-    for start in range(0, len(table), TILE):
-        keys = table.rows(start, min(start + TILE, len(table))).read()
+    tile_rows = TILES[flat.device.type]
+    scores, total = flat.new_empty(len(flat) * tile_rows), torch.zeros_like(flat)
+    for start in range(0, len(table), tile_rows):
+        keys = table.rows(start, min(start + tile_rows, len(table))).read()
         tile = scores[: len(flat) * len(keys)].view(len(flat), -1)
         torch.mm(flat, keys.T, out=tile)
         if count == 2:

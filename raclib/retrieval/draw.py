@@ -7,9 +7,11 @@ from torch import Tensor
 
 from raclib.errors import UserError
 from raclib.retrieval.gradient import log_prob_slope, with_gradient
-from raclib.retrieval.problem import Problem
+from raclib.retrieval.layout import MAX_GROUPS, Layout, tile_size
+from raclib.retrieval.precision import full_precision
+from raclib.retrieval.problem import Problem, room
 from raclib.retrieval.rollout import greedy_rollout, sampled_rollout
-from raclib.retrieval.scan import MAX_GROUPS, Layout, scan, tile_size
+from raclib.retrieval.scan import scan
 from raclib.retrieval.table import QuantizedKeys
 
 STATS_NUMBERS = 2**21  # of each tile statistic, for the examples drawn together
@@ -35,6 +37,7 @@ class Draw(NamedTuple):
     entropy: Tensor
 
 
+@full_precision()
 def draw(
     queries: Tensor,
     keys: Tensor | QuantizedKeys,
@@ -49,7 +52,7 @@ def draw(
 
     The keys are read once in tiles; nothing of size [B, K] is held. They are constants here: no
     gradient reaches them. Logits are float32 sums whatever the keys' type, float64 if queries and
-    keys both are.
+    keys both are; neither autocast nor `torch.set_float32_matmul_precision` makes them less.
 
     Args:
         queries: Float [B, S, d], one query a slot.
@@ -122,7 +125,9 @@ def _parts(problem: Problem, tile: int) -> list[slice]:
     num_tiles = -(-len(problem.keys) // tile)
     stats = tile if num_tiles == 1 else num_tiles  # the scores of an only tile are kept
     sums = 1 if problem.keys.per_example else min(num_tiles, MAX_GROUPS)
-    step = max(min(STATS_NUMBERS // stats, SUMS_NUMBERS // (sums * width)) // slots, 1)
+    device = problem.lo_B.device
+    most_stats, most_sums = room(STATS_NUMBERS, device), room(SUMS_NUMBERS, device)
+    step = max(min(most_stats // stats, most_sums // (sums * width)) // slots, 1)
     return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
 

@@ -10,9 +10,11 @@ rows; only groups that hold one of the rows to leave out are summed again.
 import torch
 from torch import Tensor
 
+from raclib.retrieval import fused
+from raclib.retrieval.layout import Layout
 from raclib.retrieval.problem import FLOOR, MASKED, Problem
 from raclib.retrieval.rollout import Rollout
-from raclib.retrieval.scan import KeySums, Layout
+from raclib.retrieval.stats import KeySums
 
 WIDE_CHUNK = 2**14  # rows scored at once: few queries drew from the same group
 
@@ -57,6 +59,9 @@ def _drawn_so_far(rows_BS: Tensor) -> Tensor:
 
 def _leave_out(problem: Problem, layout: Layout, sums: KeySums, drawn_BSJ: Tensor) -> None:
     """Sums again what holds drawn rows: pairs of a query and a group."""
+    if fused.fits(problem):
+        fused.leave_out(problem, layout, sums, drawn_BSJ)
+        return
     group_BSJ = torch.where(drawn_BSJ < 0, -1, drawn_BSJ // layout.group)
     for group in range(layout.num_groups):
         example_P, slot_P = (group_BSJ == group).any(-1).nonzero(as_tuple=True)

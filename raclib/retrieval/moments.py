@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from raclib.retrieval.layout import Layout, tile_size
 from raclib.retrieval.problem import FLOOR, Problem
-from raclib.retrieval.scan import Layout, tile_size
 
 
 class Moments(NamedTuple):

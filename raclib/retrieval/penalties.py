@@ -9,10 +9,12 @@ from torch import Tensor
 
 from raclib.retrieval.gradient import with_gradient
 from raclib.retrieval.moments import softmax_moments
+from raclib.retrieval.precision import full_precision
 from raclib.retrieval.problem import Problem
 from raclib.retrieval.table import QuantizedKeys
 
 
+@full_precision()
 def draw_entropy(
     queries: Tensor,
     keys: Tensor | QuantizedKeys,
@@ -30,6 +32,7 @@ def draw_entropy(
     return with_gradient(moments.entropy, queries, -problem.slope * moments.covariance)
 
 
+@full_precision()
 def overlap(
     queries: Tensor,
     keys: Tensor | QuantizedKeys,

@@ -14,6 +14,12 @@ from raclib.retrieval.table import KeyTable, QuantizedKeys
 MASKED = -1e38  # the score of a row that is not eligible: finite, so that it makes no NaN
 FLOOR = -1e30  # scores below it are masked
 BLOCK_SCORES = 2**20  # scores held at once: 4 MB in float32, which stays in cache
+GPU_ROOM = 8  # times more is held at once on a GPU, where each step of a loop costs a launch
+
+
+def room(numbers: int, device: torch.device) -> int:
+    """How many numbers a pass may hold at once on a device, given how many on a CPU."""
+    return numbers if device.type == "cpu" else GPU_ROOM * numbers
 
 
 class Scored(NamedTuple):
@@ -41,7 +47,7 @@ class Problem:
     Scores are logits in base 2, since exp2 is the cheapest exponential on every device.
 
     Attributes:
-        queries_BSd: Times scale / temperature * log2(e), in the dtype of `keys.dtype`.
+        queries_BSd: Times scale / temperature * log2(e), in the dtype of `keys.dtype`, contiguous.
         keys: Shared or per example.
         lo_B: First eligible row, int64.
         hi_B: One past the last eligible row, int64.
@@ -80,7 +86,7 @@ class Problem:
         if bool((lo_B > hi_B).any()):
             raise UserError("lo is above hi for some example: give intervals [lo, hi)")
         scaled_BSd = queries.detach().to(table.dtype) * (slope / math.log(2))
-        return cls(scaled_BSd, table, lo_B, hi_B, slope)
+        return cls(scaled_BSd.contiguous(), table, lo_B, hi_B, slope)
 
     def examples(self, part: slice) -> "Problem":
         """The same for some examples."""
@@ -121,6 +127,7 @@ class Problem:
         # Written over and over: fresh memory for each product costs more than half of the product.
         buffer = self.queries_BSd.new_empty(0)
         batch, slots, _ = self.queries_BSd.shape
+        most = room(BLOCK_SCORES, self.lo_B.device)
         lo, hi = (int(self.lo_B.max()), int(self.hi_B.min())) if batch else (0, 0)
         for start, stop in spans:
             part, partial = slice(0, batch), not lo <= start < stop <= hi
@@ -129,7 +136,7 @@ class Problem:
             keys = self.keys.rows(start, stop)
             shared_Cd = None if keys.per_example else keys.read()
             row_C = torch.arange(start, stop, device=self.lo_B.device)
-            step = max(BLOCK_SCORES // (slots * (stop - start)), 1)
+            step = max(most // (slots * (stop - start)), 1)
             for first in range(part.start, part.stop, step):
                 block = slice(first, min(first + step, part.stop))
                 keys_Cd = keys.examples(block).read() if shared_Cd is None else shared_Cd

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from raclib.retrieval.problem import FLOOR, MASKED, Problem
-from raclib.retrieval.scan import TileStats
+from raclib.retrieval import fused
+from raclib.retrieval.problem import FLOOR, MASKED, Problem, room
+from raclib.retrieval.stats import TileStats
 
-GATHERED_NUMBERS = 2**21  # keys copied at once: 8 MB in float32
+HELD_NUMBERS = 2**21  # keys copied and scores held at once: 8 MB in float32
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,11 @@ class _TileScorer:
 
     def __init__(self, problem: Problem, tile: int) -> None:
         self.problem, self.tile = problem, tile
+        self.fused = fused.fits(problem)
         self.kept_BST: Tensor | None = None
         if tile >= len(problem.keys):
             batch = slice(0, len(problem.lo_B))
-            none_BS = torch.empty(batch.stop, 0, device=problem.lo_B.device)
+            none_BS = problem.lo_B.new_empty(batch.stop, 0)
             self.kept_BST = self._fresh(batch, 0, torch.zeros_like(problem.lo_B), none_BS)
 
     def score(self, slot: int, tile_B: Tensor, rows_BS: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -91,13 +93,16 @@ class _TileScorer:
             yield slice(0, len(tile_B)), self.kept_BST[:, slot:]
             return
         _, slots, width = self.problem.queries_BSd.shape
-        step = max(GATHERED_NUMBERS // (self.tile * (width + slots - slot)), 1)
+        held = slots - slot + (0 if self.fused else width)
+        step = max(room(HELD_NUMBERS, tile_B.device) // (self.tile * held), 1)
         for start in range(0, len(tile_B), step):
             block = slice(start, min(start + step, len(tile_B)))
             yield block, self._fresh(block, slot, tile_B[block], rows_BS[block, :slot])
 
     def _fresh(self, block: slice, slot: int, tile_b: Tensor, drawn_bJ: Tensor) -> Tensor:
         problem = self.problem.examples(block)
+        if self.fused:
+            return fused.tile_scores(problem, self.tile, tile_b, slot, drawn_bJ)
         row_bT = tile_b[:, None] * self.tile + torch.arange(self.tile, device=tile_b.device)
         keys_bTd = problem.keys.gather(row_bT.clamp(max=len(problem.keys) - 1))
         scores_bST = problem.queries_BSd[:, slot:] @ keys_bTd.mT

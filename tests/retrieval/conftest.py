@@ -1,6 +1,53 @@
-"""Makes the reference importable beside the tests."""
+"""Makes the reference importable beside the tests, and the draw callable on each of its paths."""
 
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
+from raclib import retrieval
+from raclib.retrieval import Draw, QuantizedKeys, fused
+
 sys.path.insert(0, str(Path(__file__).parent))
+HAS_GPU = torch.cuda.is_available()
+
+
+class DrawOn:
+    """`draw` on a device; tensors come from the CPU and go back to it."""
+
+    def __init__(self, device, is_fused):
+        self.device, self.is_fused = device, is_fused
+        self.interpreted = is_fused and not HAS_GPU
+
+    def __call__(self, *args, **kwargs):
+        moved = {name: self._move(value) for name, value in kwargs.items()}
+        out = retrieval.draw(*map(self._move, args), **moved)
+        return Draw(*(field.cpu() for field in out))
+
+    def few(self, number, fewer):
+        """`number`, or `fewer` where Triton's interpreter is too slow for it."""
+        return fewer if self.interpreted else number
+
+    def _move(self, value):
+        if isinstance(value, QuantizedKeys):
+            return QuantizedKeys(*(part.to(self.device) for part in value))
+        return value.to(self.device) if isinstance(value, torch.Tensor) else value
+
+
+PATHS = ["streamed", "fused", *(["streamed on GPU"] if HAS_GPU else [])]
+
+
+@pytest.fixture(scope="module", params=PATHS)
+def draw(request):
+    """Streamed by PyTorch, and by kernels: on a GPU, else in Triton's interpreter."""
+    device = "cuda" if HAS_GPU and request.param != "streamed" else "cpu"
+    is_fused = request.param == "fused"
+    if is_fused:
+        pytest.importorskip("triton")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "DEVICES", {device} if is_fused else set())
+        path = DrawOn(device, is_fused)
+        for piece in ("PIECE", "PIECE_LEFT_OUT"):  # several in a tile also where keys are few
+            patch.setattr(fused, piece, path.few(getattr(fused, piece), fused.BLOCK_KEYS))
+        yield path

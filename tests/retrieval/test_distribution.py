@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch.testing import assert_close
 
-from raclib.retrieval import draw
+from raclib.retrieval.layout import tile_size
 
 LEAST_P_VALUE = 1e-3  # seeds are fixed: a failure is a fault, not bad luck
 
@@ -41,8 +41,8 @@ def second_law(first, second):
 
 @pytest.mark.parametrize("per_example", [False, True])
 @pytest.mark.parametrize("num_keys, slots", [(3, 3), (5, 2), (8, 3)])
-def test_every_ordering_has_its_probability(num_keys, slots, per_example):
-    batch, width = 20_000, 4
+def test_every_ordering_has_its_probability(draw, num_keys, slots, per_example):
+    batch, width = draw.few(20_000, 500), 4
     keys = torch.randn(num_keys, width, generator=seeded(0))
     queries = torch.randn(1, slots, width, generator=seeded(1))
     orderings = torch.tensor(list(itertools.permutations(range(num_keys), slots)))
@@ -58,8 +58,8 @@ def test_every_ordering_has_its_probability(num_keys, slots, per_example):
     assert fits(index_of[(rows * code).sum(-1)], prob) > LEAST_P_VALUE
 
 
-def test_ten_thousand_rows_in_windows():
-    batch, num_keys, lo, hi = 40_000, 10_000, 137, 9_001
+def test_ten_thousand_rows_in_windows(draw):
+    batch, num_keys, lo, hi = draw.few(40_000, 200), 10_000, 137, 9_001
     keys = torch.randn(num_keys, 4, generator=seeded(3))
     queries = 2 * torch.randn(1, 2, 4, generator=seeded(4))
     bounds = (torch.full((batch,), lo), torch.full((batch,), hi))
@@ -71,8 +71,8 @@ def test_ten_thousand_rows_in_windows():
     assert fits(rows[:, 1], second_law(first, second)) > LEAST_P_VALUE
 
 
-def test_flat_over_more_rows_than_float32_counts():
-    num_keys, regions = 2**25, 8
+def test_flat_over_more_rows_than_float32_counts(draw):
+    num_keys, regions = draw.few(2**25, 2**14), 8
     uniforms = torch.rand(16, 8, 2, dtype=torch.float64, generator=seeded(6))
     out = draw(torch.ones(16, 8, 1), torch.zeros(num_keys, 1).bfloat16(), uniforms=uniforms)
     assert fits(out.rows * regions // num_keys, torch.full((regions,), 1 / regions)) > LEAST_P_VALUE
@@ -81,7 +81,7 @@ def test_flat_over_more_rows_than_float32_counts():
     assert_close(out.log_prob, -left.log())
     assert_close(out.entropy, torch.full((16, 8), math.log(num_keys)))
     # Where all rows weigh the same, a uniform says which row comes: none is out of reach.
-    tile = 2**14
+    tile = tile_size(num_keys)
     exact = (uniforms[:, 0, 0] * (num_keys // tile)).long() * tile + (
         uniforms[:, 0, 1] * tile
     ).long()
@@ -97,8 +97,9 @@ def peaked(num_keys, seed):
 
 
 @pytest.mark.parametrize("num_keys", [200, 5000, 100_000])
-def test_slots_after_a_row_of_nearly_all_mass(num_keys):
-    batch, keys = 5_000, peaked(num_keys, 7)
+def test_slots_after_a_row_of_nearly_all_mass(draw, num_keys):
+    num_keys = draw.few(num_keys, min(num_keys, 5000))
+    batch, keys = draw.few(5_000, 100), peaked(num_keys, 7)
     with torch.no_grad():
         out = draw(torch.ones(batch, 3, 1), keys, 0.001, generator=seeded(8), scale=1.0)
     assert (out.rows[:, 0] == num_keys // 3).all()
@@ -110,7 +111,8 @@ def test_slots_after_a_row_of_nearly_all_mass(num_keys):
 
 
 @pytest.mark.parametrize("num_keys", [200, 5000, 100_000])
-def test_log_prob_and_gradient_after_a_row_of_nearly_all_mass(num_keys):
+def test_log_prob_and_gradient_after_a_row_of_nearly_all_mass(draw, num_keys):
+    num_keys = draw.few(num_keys, min(num_keys, 5000))
     keys = peaked(num_keys, 9)
     queries = torch.ones(4, 3, 1, requires_grad=True)
     out = draw(queries, keys, 0.001, generator=seeded(10), scale=1.0)

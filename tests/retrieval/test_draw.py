@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from raclib.errors import UserError
-from raclib.retrieval import QuantizedKeys, draw, quantize
+from raclib.retrieval import QuantizedKeys, quantize
 
 
 def problem(batch, slots, num_keys, width, per_example=False, windows=True, seed=0):
@@ -22,7 +22,7 @@ def problem(batch, slots, num_keys, width, per_example=False, windows=True, seed
     return queries, keys, bounds.amin(1), bounds.amax(1)
 
 
-def check(queries, keys, temperature, lo, hi, exact_keys=None, **tolerance):
+def check(draw, queries, keys, temperature, lo, hi, exact_keys=None, condition=0, **tolerance):
     out = draw(queries, keys, temperature, lo, hi)
     exact = queries.detach().double().requires_grad_()
     exact_keys = (keys if exact_keys is None else exact_keys).double()
@@ -35,22 +35,24 @@ def check(queries, keys, temperature, lo, hi, exact_keys=None, **tolerance):
     weights = torch.randn(out.rows.shape, generator=torch.Generator().manual_seed(1))
     (gradient,) = torch.autograd.grad((out.log_prob * weights).sum(), queries)
     (expected,) = torch.autograd.grad((log_prob * weights).sum(), exact)
-    assert (gradient - expected).norm() <= 1e-4 * expected.norm() + 1e-12
+    slope = exact_keys.abs().max() / (exact_keys.shape[-1] ** 0.5 * temperature)
+    rounding = condition * slope * weights.norm()
+    assert (gradient - expected).norm() <= 1e-4 * expected.norm() + rounding + 1e-12
     return out
 
 
 @pytest.mark.parametrize("per_example", [False, True])
 @pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("num_keys", [1, 3, 64, 257, 5000])
-def test_equals_reference(num_keys, windows, per_example):
+def test_equals_reference(draw, num_keys, windows, per_example):
     queries, keys, lo, hi = problem(5, 4, num_keys, 8, per_example, windows)
-    check(queries, keys, 0.5, lo, hi, rtol=1e-5, atol=1e-5)
+    check(draw, queries, keys, 0.5, lo, hi, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [100.0, 0.01])
-def test_equals_reference_flat_and_peaked(temperature):
-    queries, keys, lo, hi = problem(6, 4, 100_000, 16)
-    check(queries, keys / 4, temperature, lo, hi, rtol=1e-4, atol=1e-4)
+def test_equals_reference_flat_and_peaked(draw, temperature):
+    queries, keys, lo, hi = problem(6, 4, draw.few(100_000, 5000), 16)
+    check(draw, queries, keys / 4, temperature, lo, hi, rtol=1e-4, atol=1e-4)
 
 
 @given(
@@ -65,15 +67,18 @@ def test_equals_reference_flat_and_peaked(temperature):
 )
 @settings(max_examples=60, deadline=None)
 def test_equals_reference_for_any_shape_type_and_interval(
-    batch, slots, num_keys, width, per_example, dtype, temperature, seed
+    draw, batch, slots, num_keys, width, per_example, dtype, temperature, seed
 ):
     queries, keys, lo, hi = problem(batch, slots, num_keys, width, per_example, seed=seed)
     held = quantize(keys) if dtype == torch.int8 else keys.to(dtype)
     exact = held.values * held.scales[..., None] if dtype == torch.int8 else held.float()
-    check(queries, held, temperature, lo, hi, exact, rtol=1e-3, atol=1e-4)
+    # Where the row drawn and all of the mass beside it have nearly equal keys, their difference is
+    # as coarse as the weights that kernels give to tensor cores: 16 bits of them.
+    condition = 2**-16 if draw.is_fused else 0
+    check(draw, queries, held, temperature, lo, hi, exact, condition, rtol=1e-3, atol=1e-4)
 
 
-def test_finite_differences_in_float64():
+def test_finite_differences_in_float64(draw):
     queries, keys, lo, hi = problem(3, 4, 900, 6)
     uniforms = torch.rand(3, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
@@ -84,7 +89,7 @@ def test_finite_differences_in_float64():
     assert torch.autograd.gradcheck(log_prob, queries.detach().double().requires_grad_())
 
 
-def test_rows_are_eligible_and_distinct():
+def test_rows_are_eligible_and_distinct(draw):
     queries, keys, lo, hi = problem(50, 6, 400, 4)
     out = draw(queries, keys, 0.1, lo, hi)
     for rows in (out.rows, out.greedy):
@@ -95,7 +100,7 @@ def test_rows_are_eligible_and_distinct():
             assert len(drawn.unique()) == len(drawn)
 
 
-def test_too_few_rows_are_minus_one_without_gradient():
+def test_too_few_rows_are_minus_one_without_gradient(draw):
     queries, keys = torch.randn(2, 3, 4, requires_grad=True), torch.randn(5, 4)
     out = draw(queries, keys, lo=torch.tensor([2, 2]), hi=torch.tensor([2, 4]))
     assert out.rows[0].tolist() == [-1] * 3
@@ -106,20 +111,20 @@ def test_too_few_rows_are_minus_one_without_gradient():
 
 
 @pytest.mark.parametrize("batch, num_keys", [(2, 0), (0, 5)])
-def test_empty_history_or_batch(batch, num_keys):
+def test_empty_history_or_batch(draw, batch, num_keys):
     queries = torch.randn(batch, 3, 4, requires_grad=True)
     out = draw(queries, torch.randn(num_keys, 4))
     assert out.rows.shape == out.greedy.shape == (batch, 3) and (out.rows == -1).all()
     assert (torch.autograd.grad(out.log_prob.sum(), queries)[0] == 0).all()
 
 
-def test_greedy_takes_the_lowest_of_equals():
+def test_greedy_takes_the_lowest_of_equals(draw):
     keys = torch.tensor([[0.0], [1.0], [1.0]]).repeat(700, 1)
     out = draw(torch.ones(2, 3, 1), keys, lo=torch.tensor([0, 900]))
     assert out.greedy.tolist() == [[1, 2, 4], [901, 902, 904]]
 
 
-def test_uniforms_fix_the_draw_whatever_the_batch():
+def test_uniforms_fix_the_draw_whatever_the_batch(draw):
     queries, keys, lo, hi = problem(8, 4, 9000, 8)
     uniforms = torch.rand(8, 4, 2, dtype=torch.float64)
     whole = draw(queries, keys, 0.5, lo, hi, uniforms=uniforms)
@@ -129,7 +134,7 @@ def test_uniforms_fix_the_draw_whatever_the_batch():
         assert torch.equal(alone.greedy, whole.greedy[part])
 
 
-def test_generator_fixes_the_draw():
+def test_generator_fixes_the_draw(draw):
     queries, keys, lo, hi = problem(4, 4, 900, 8)
     first, second, other = (
         draw(queries, keys, 1.0, lo, hi, generator=torch.Generator().manual_seed(seed)).rows
@@ -138,7 +143,15 @@ def test_generator_fixes_the_draw():
     assert torch.equal(first, second) and not torch.equal(first, other)
 
 
-def test_keys_need_not_be_contiguous():
+def test_queries_and_intervals_need_not_be_contiguous(draw):
+    queries, keys, lo, hi = problem(4, 3, 600, 8)
+    strided = queries.detach().transpose(0, 2).contiguous().transpose(0, 2).requires_grad_()
+    bounds = torch.stack([lo, hi], 1)
+    assert not strided.is_contiguous() and not bounds[:, 0].is_contiguous()
+    check(draw, strided, keys, 0.5, *bounds.unbind(1), rtol=1e-5, atol=1e-5)
+
+
+def test_keys_need_not_be_contiguous(draw):
     queries, keys, lo, hi = problem(4, 3, 600, 8)
     strided = torch.randn(600, 16)[:, ::2].copy_(keys)
     uniforms = torch.rand(4, 3, 2, dtype=torch.float64)
@@ -150,13 +163,29 @@ def test_keys_need_not_be_contiguous():
         )
 
 
-def test_no_gradient_wanted_gives_the_same_draw():
+def test_no_gradient_wanted_gives_the_same_draw(draw):
     queries, keys, lo, hi = problem(4, 3, 3000, 8)
     uniforms = torch.rand(4, 3, 2, dtype=torch.float64)
     with torch.no_grad():
         out = draw(queries, keys, 1.0, lo, hi, uniforms=uniforms)
     assert not out.log_prob.requires_grad
     assert_close(out, draw(queries, keys, 1.0, lo, hi, uniforms=uniforms), check_layout=False)
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_precision_asked_for_models_does_not_change_the_law(draw, autocast):
+    queries, keys, lo, hi = problem(4, 3, 3000, 64)
+    uniforms = torch.rand(4, 3, 2, dtype=torch.float64)
+    expected = draw(queries, keys, 0.01, lo, hi, uniforms=uniforms)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast(draw.device, enabled=autocast):
+            out = draw(queries, keys, 0.01, lo, hi, uniforms=uniforms)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert_close(out, expected, rtol=0, atol=0)
 
 
 def _bad(**changed):
@@ -186,6 +215,6 @@ def _bad(**changed):
         (_bad(uniforms=torch.rand(2, 3, 2)), "expected float64"),
     ],
 )
-def test_bad_input_is_named(arguments, message):
+def test_bad_input_is_named(draw, arguments, message):
     with pytest.raises(UserError, match=message):
         draw(**arguments)
