@@ -1,6 +1,8 @@
 """Exact draws from a softmax over all keys, in memory that does not grow with them."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from raclib.retrieval.precision import full_precision
 from raclib.retrieval.problem import Problem, room
 from raclib.retrieval.rollout import greedy_rollout, sampled_rollout
 from raclib.retrieval.scan import scan
+from raclib.retrieval.stats import KeySums, TileStats
 from raclib.retrieval.table import QuantizedKeys
 
 STATS_NUMBERS = 2**21  # of each tile statistic, for the examples drawn together
@@ -23,8 +26,8 @@ class Draw(NamedTuple):
 
     Attributes:
         rows: int64 [B, S], sampled one slot after the other without replacement; -1 where an
-            example has no eligible row left.
-        log_prob: [B, S], log-probability of each row among the rows left, differentiable in the
+            example has no eligible row left. [M, B, S] where M sets were asked for.
+        log_prob: As `rows`, log-probability of each row among the rows left, differentiable in the
             queries; 0 and without gradient at -1.
         greedy: int64 [B, S], the best row left in each slot with a mask of its own, ties to the
             lowest row; -1 as in `rows`.
@@ -65,44 +68,51 @@ def draw(
         scale: Factor of the logits; 1 / sqrt(d) if None.
         uniforms: float64 [B, S, 2] in [0, 1), used in place of `generator`: equal uniforms give
             equal draws however examples are grouped into batches (up to rounding of the scores).
+            [M, B, S, 2] draws M independent sets of rows, for one reading of the keys.
 
     Raises:
         UserError: Shapes, types, devices or intervals do not fit, or a number is not finite.
     """
     problem = Problem.build(queries, keys, temperature, lo, hi, scale)
-    uniforms_BS2 = _uniforms(queries, generator, uniforms)
+    uniforms = _uniforms(queries, generator, uniforms)
+    uniforms_MBS2 = uniforms if uniforms.dim() == 4 else uniforms[None]
     ordered, order_B = problem.by_interval()
     tile = tile_size(len(problem.keys))
     narrowed, base = ordered.narrowed(tile)
     if not len(narrowed.keys):
-        return _nothing(queries, problem)
+        return _nothing(queries, problem, uniforms)
     differentiable = torch.is_grad_enabled() and queries.requires_grad
     parts = [
-        _draw_part(narrowed.examples(part), tile, uniforms_BS2[order_B[part]], differentiable)
+        _draw_part(narrowed.examples(part), tile, uniforms_MBS2[:, order_B[part]], differentiable)
         for part in _parts(narrowed, tile)
     ]
     inverse_B = torch.argsort(order_B)
-    joined = [torch.cat(field)[inverse_B] for field in zip(*parts, strict=True)]
-    rows, log_prob, greedy, entropy, slope = joined
+    shape = uniforms.shape[:-1]
+    rows, log_prob, slope, greedy, entropy = (  # with so many dimensions from examples on
+        torch.cat(field, -dims).index_select(-dims, inverse_B)
+        for field, dims in zip(zip(*parts, strict=True), (2, 2, 3, 2, 2), strict=True)
+    )
     return Draw(
-        torch.where(rows < 0, -1, rows + base),
-        with_gradient(log_prob, queries, slope),
+        torch.where(rows < 0, -1, rows + base).view(shape),
+        with_gradient(log_prob.view(shape), queries, slope.view(*shape, -1)),
         torch.where(greedy < 0, -1, greedy + base),
         entropy,
     )
 
 
-def _nothing(queries: Tensor, problem: Problem) -> Draw:
-    zeros_BS = torch.zeros_like(problem.queries_BSd[..., 0])
-    log_prob = with_gradient(zeros_BS, queries, torch.zeros_like(problem.queries_BSd))
-    rows = torch.full_like(zeros_BS, -1, dtype=torch.int64)
-    return Draw(rows, log_prob, rows.clone(), zeros_BS)
+def _nothing(queries: Tensor, problem: Problem, uniforms: Tensor) -> Draw:
+    zeros_BSd = torch.zeros_like(problem.queries_BSd)
+    zeros_BS = zeros_BSd[..., 0]
+    greedy_BS = torch.full_like(zeros_BS, -1, dtype=torch.int64)
+    shape = uniforms.shape[:-1]
+    log_prob = with_gradient(zeros_BS.expand(shape), queries, zeros_BSd)
+    return Draw(greedy_BS.expand(shape).clone(), log_prob, greedy_BS, zeros_BS)
 
 
 def _draw_part(
-    problem: Problem, tile: int, uniforms_BS2: Tensor, differentiable: bool
+    problem: Problem, tile: int, uniforms_MBS2: Tensor, differentiable: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The fields of `Draw` for some examples, and d log_prob / d queries."""
+    """Rows, log_prob, d log_prob / d queries [M, B, ...], greedy, entropy of some examples."""
     # Keys of an example's own are summed in one go after the draw, at no greater cost.
     summed = differentiable and not problem.keys.per_example
     layout = Layout.cut(len(problem.keys), tile, MAX_GROUPS if summed else 1)
@@ -111,12 +121,27 @@ def _draw_part(
     if not bool(entropy_BS.isfinite().all()):
         raise UserError("scores are not finite: clear keys of NaN, or raise temperature")
     greedy_BS = greedy_rollout(problem, stats.tops_BSN.clone(), tile)
-    sampled = sampled_rollout(problem, stats, tile, uniforms_BS2)
-    slope_BSd = torch.zeros_like(problem.queries_BSd)
+    num_sets = len(uniforms_MBS2)
+    sampled = [
+        sampled_rollout(problem, held, tile, uniforms_BS2)
+        for held, uniforms_BS2 in zip(_copies(stats, num_sets), uniforms_MBS2, strict=True)
+    ]
+    slope_MBSd = torch.zeros(num_sets, *problem.queries_BSd.shape).to(problem.queries_BSd)
     if differentiable:
-        slope_BSd = log_prob_slope(problem, layout, sums, sampled)
-    log_prob_BS = sampled.log_prob_BS.to(slope_BSd.dtype)
-    return sampled.rows_BS, log_prob_BS, greedy_BS, entropy_BS, slope_BSd
+        for slope_BSd, own, each in zip(slope_MBSd, _copies(sums, num_sets), sampled, strict=True):
+            slope_BSd.copy_(log_prob_slope(problem, layout, own, each))
+    rows_MBS = torch.stack([each.rows_BS for each in sampled])
+    log_prob_MBS = torch.stack([each.log_prob_BS for each in sampled]).to(slope_MBSd.dtype)
+    return rows_MBS, log_prob_MBS, slope_MBSd, greedy_BS, entropy_BS
+
+
+Held = TypeVar("Held", TileStats, KeySums | None)
+
+
+def _copies(held: Held, count: int) -> Iterator[Held]:
+    """`held` that many times for uses that overwrite it; the last is no copy."""
+    yield from (deepcopy(held) for _ in range(count - 1))
+    yield held
 
 
 def _parts(problem: Problem, tile: int) -> list[slice]:
@@ -138,9 +163,10 @@ def _uniforms(
     if uniforms is None:
         device = queries.device if generator is None else generator.device
         uniforms = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
-    elif uniforms.shape != shape or uniforms.dtype != torch.float64:
+    elif uniforms.shape[-3:] != shape or uniforms.dim() > 4 or uniforms.dtype != torch.float64:
         raise UserError(
-            f"uniforms are {list(uniforms.shape)} {uniforms.dtype}: expected float64 {list(shape)}"
+            f"uniforms are {list(uniforms.shape)} {uniforms.dtype}: expected float64 {list(shape)} "
+            "or [M, ...]"
         )
     elif not bool(((uniforms >= 0) & (uniforms < 1)).all()):
         raise UserError("uniforms leave [0, 1): draw them with torch.rand")

@@ -153,23 +153,16 @@ class PlainStep(nn.Module):
 
 def _draw(queries_BSd: Tensor, space: Space, noise: Noise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """M sampled sets of rows, their log-probabilities, the greedy rows, the mean entropy."""
-    num_sets = len(noise.draw_MBS2)
     drawn = draw(
-        queries_BSd.repeat(num_sets, 1, 1),
+        queries_BSd,
         space.keys,
         temperature=space.temperature,
-        lo=space.lo_B.repeat(num_sets),
-        hi=space.hi_B.repeat(num_sets),
-        uniforms=noise.draw_MBS2.flatten(0, 1),
+        lo=space.lo_B,
+        hi=space.hi_B,
+        uniforms=noise.draw_MBS2,
         scale=space.scale,
     )
-    shape = (num_sets, *queries_BSd.shape[:2])
-    return (
-        drawn.rows.view(shape),
-        drawn.log_prob.view(shape),
-        drawn.greedy.view(shape)[0],
-        drawn.entropy.mean(),
-    )
+    return drawn.rows, drawn.log_prob, drawn.greedy, drawn.entropy.mean()
 
 
 def _unique_share(rows: Tensor) -> Tensor:

@@ -40,6 +40,12 @@ def test_windows_of_a_batch_cost_what_they_hold(scored):
     assert sum(rows * examples for rows, examples in scored) <= 2 * 64 * window
 
 
+def test_sets_share_one_reading_of_the_keys(scored):
+    queries, keys = torch.randn(16, 2, 4), torch.randn(100_000, 4)
+    draw(queries, keys, uniforms=torch.rand(3, 16, 2, 2, dtype=torch.float64))
+    assert sum(rows for rows, _ in scored) == len(keys)
+
+
 @pytest.mark.parametrize(
     "num_keys, dtype",
     [(1_000_000, "float32"), pytest.param(10_000_000, "int8", marks=pytest.mark.slow)],

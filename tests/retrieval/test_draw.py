@@ -116,6 +116,8 @@ def test_empty_history_or_batch(draw, batch, num_keys):
     out = draw(queries, torch.randn(num_keys, 4))
     assert out.rows.shape == out.greedy.shape == (batch, 3) and (out.rows == -1).all()
     assert (torch.autograd.grad(out.log_prob.sum(), queries)[0] == 0).all()
+    sets = draw(queries, torch.randn(num_keys, 4), uniforms=torch.rand(5, batch, 3, 2).double())
+    assert sets.rows.shape == sets.log_prob.shape == (5, batch, 3) and (sets.rows == -1).all()
 
 
 def test_greedy_takes_the_lowest_of_equals(draw):
@@ -132,6 +134,23 @@ def test_uniforms_fix_the_draw_whatever_the_batch(draw):
         alone = draw(queries[part], keys, 0.5, lo[part], hi[part], uniforms=uniforms[part])
         assert torch.equal(alone.rows, whole.rows[part])
         assert torch.equal(alone.greedy, whole.greedy[part])
+
+
+@pytest.mark.parametrize("per_example", [False, True])
+@pytest.mark.parametrize("num_keys", [50, 5000])
+def test_sets_are_as_if_drawn_one_by_one(draw, num_keys, per_example):
+    queries, keys, lo, hi = problem(4, 3, num_keys, 8, per_example)
+    uniforms = torch.rand(3, 4, 3, 2, dtype=torch.float64)
+    sets = draw(queries, keys, 0.5, lo, hi, uniforms=uniforms)
+    ones = [draw(queries, keys, 0.5, lo, hi, uniforms=each) for each in uniforms]
+    assert torch.equal(sets.rows, torch.stack([one.rows for one in ones]))
+    assert torch.equal(sets.greedy, ones[0].greedy)
+    assert_close(sets.log_prob, torch.stack([one.log_prob for one in ones]))
+    assert_close(sets.entropy, ones[0].entropy)
+    weights = torch.arange(1.0, 4)
+    (gradient,) = torch.autograd.grad(sets.log_prob.sum((1, 2)) @ weights, queries)
+    expected = [torch.autograd.grad(one.log_prob.sum(), queries)[0] for one in ones]
+    assert_close(gradient, sum(map(torch.mul, weights, expected)))
 
 
 def test_generator_fixes_the_draw(draw):

@@ -43,11 +43,12 @@ class Vote(nn.Module):
 
 
 class Rows:
-    """A history of K keys, `lo` and `hi` given by the batch."""
+    """A history of K keys, of each example's own or of all; `lo` and `hi` given by the batch."""
 
-    def __init__(self):
+    def __init__(self, per_example=False):
         generator = torch.Generator().manual_seed(1)
-        self.keys = torch.randn(K, D, generator=generator)
+        shape = (B, K, D) if per_example else (K, D)
+        self.keys = torch.randn(shape, generator=generator)
         self.label = torch.randint(0, 2, (K,), generator=generator)
         self.num_fetches = 0
 
@@ -69,12 +70,12 @@ def make_batch(lo=0, hi=K):
     }
 
 
-def make_step(**switches):
+def make_step(per_example=False, **switches):
     torch.manual_seed(0)
     config = RetrievalConfig(num_draws=S, **switches)
     estimator = build_estimator(config.estimator, config.num_sets)
     model = RetrievalClassifier(Queries(), Vote())
-    return RetrievalStep(model, Rows(), estimator, config, Timer())
+    return RetrievalStep(model, Rows(per_example), estimator, config, Timer())
 
 
 def noise(num_sets=1, step=0):
@@ -116,7 +117,7 @@ def test_dropout_hides_the_stated_shares():
 def expected_loss(step, batch):
     """Exact expectation of the loss over ordered pairs of rows, without dropout."""
     queries, keys = step.model.queries(batch), step.history.keys
-    logits = queries @ keys.T / np.sqrt(D)
+    logits = queries @ keys.mT / np.sqrt(D)
     total = 0.0
     for first in range(K):
         for second in range(K):
@@ -134,9 +135,11 @@ def expected_loss(step, batch):
     return total
 
 
+@pytest.mark.parametrize("per_example", [False, True])
 @pytest.mark.parametrize(("estimator", "num_sets"), [("none", 1), ("greedy", 1), ("rloo", 2)])
-def test_the_gradient_is_that_of_the_expected_loss(estimator, num_sets):
-    step = make_step(estimator=estimator, num_sets=num_sets, input_dropout=0.0, item_dropout=0.0)
+def test_the_gradient_is_that_of_the_expected_loss(estimator, num_sets, per_example):
+    switches = {"estimator": estimator, "num_sets": num_sets}
+    step = make_step(per_example, **switches, input_dropout=0.0, item_dropout=0.0)
     batch = make_batch()
     parameters = [step.model.queries.linear.bias, step.model.classify.weight]
     exact = torch.cat(
