@@ -63,10 +63,11 @@ def run(
         **environment_tags(),
     }
     with track(tracking, "bench_draw", pd.Timestamp.now().isoformat(), params, tags) as log:
-        for _, item in table.iterrows():
+        for item in table.itertuples():  # rows as Series have a `dtype` of their own
             case = f"{item.contender}/K{item.num_keys}/B{item.batch}x{item.slots}/{item.dtype}"
             name = case.replace(" ", "_")
-            log.log({f"{name}/{key}": item[key] for key in ("seconds", "peak_mb", "ratio")})
+            found = {"seconds": item.seconds, "peak_mb": item.peak_mb, "ratio": item.ratio}
+            log.log({f"{name}/{key}": value for key, value in found.items()})
         log.log_table(table, "draw")
         log.log_figure(plot(table), "draw")
 
