@@ -70,12 +70,13 @@ class TileStats:
         Returns:
             The tops that the weights are relative to, [b, S, n], at least FLOOR.
         """
-        top_bSn = self.tops_BSN[block, :, tiles]
-        torch.amax(scores_bSnT, -1, out=top_bSn)
-        top_bSn = top_bSn.clamp_min(FLOOR)
+        # Reductions straight into a strided `out` take twice as long.
+        top_bSn = scores_bSnT.amax(-1)
+        self.tops_BSN[block, :, tiles] = top_bSn
+        top_bSn.clamp_min_(FLOOR)
         torch.exp2(scores_bSnT.sub_(top_bSn[..., None]), out=weights_bSnT)
-        torch.sum(weights_bSnT, -1, out=self.sums_BSN[block, :, tiles])
-        torch.sum(scores_bSnT.mul_(weights_bSnT), -1, out=self.energies_BSN[block, :, tiles])
+        self.sums_BSN[block, :, tiles] = weights_bSnT.sum(-1)
+        self.energies_BSN[block, :, tiles] = scores_bSnT.mul_(weights_bSnT).sum(-1)
         return top_bSn
 
     def entropy(self) -> Tensor:
