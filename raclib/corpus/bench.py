@@ -177,7 +177,7 @@ def _cat_ranges(corpus: Corpus) -> Fetch:
 
 
 def _lance(corpus: Corpus) -> Fetch:
-    import lance  # type: ignore[import-not-found]
+    import lance
     import pyarrow as pa
 
     path = Path(f"{corpus.uri}.lance")
