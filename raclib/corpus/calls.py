@@ -10,7 +10,7 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
-from raclib.corpus.gather import Array
+from raclib.corpus.gather import Array, Positions
 from raclib.corpus.routing import Routing
 from raclib.errors import UserError
 
@@ -67,7 +67,7 @@ class Call:
     chain: int
     shards: Sequence[str]
     args: tuple[Any, ...]
-    where: Array
+    where: Positions
     rows: Array
     refs: dict[ObjectRef, int] = field(default_factory=dict)
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from raclib.corpus.buffers import allocate
 from raclib.corpus.calls import Call, Router, collect
 from raclib.corpus.column import Column
 from raclib.corpus.corpus import Corpus
-from raclib.corpus.gather import Array, Positions, check_row_ids, gather, split, unique_in_order
+from raclib.corpus.gather import Array, Positions, check_row_ids, gather, join, split, unique
 from raclib.corpus.mounts import Mount
 from raclib.corpus.reader import ShardReader
 from raclib.corpus.routing import Routing
@@ -56,7 +57,8 @@ class CorpusClient:
             timeout: Seconds after which to give up.
 
         Returns:
-            For each field a writable array `[N, *shape]` of the field's type.
+            For each field a writable array `[N, *shape]` of the field's type; page-locked where
+            this process uses a GPU.
 
         Raises:
             UserError: if an id or field is not in the corpus, or a row cannot be read in time; the
@@ -67,8 +69,7 @@ class CorpusClient:
     def fetch_async(self, row_ids: Array, fields: tuple[str, ...]) -> "PendingFetch":
         """Sends the calls of a fetch and returns at once; see `fetch`."""
         ids, fields = check_row_ids(row_ids, len(self.corpus)), tuple(fields)
-        types = {name: self.corpus.field(name) for name in fields}
-        out = {name: np.empty((len(ids), *t.shape), t.dtype) for name, t in types.items()}
+        out = {name: allocate(len(ids), self.corpus.field(name)) for name in fields}
         self._stats["rows"] += len(ids)
         local_parts: list[LocalPart] = []
         remote: dict[int, list[tuple[int, Positions]]] = {}
@@ -81,9 +82,8 @@ class CorpusClient:
                 self._stats["local"] += len(rows)
         calls = []
         for chain, parts in remote.items():
-            where = np.concatenate([np.arange(len(ids))[positions] for _, positions in parts])
-            where = self._take_cached(ids, where, out)
-            if where.size:
+            where = self._take_cached(ids, join([where for _, where in parts], len(ids)), out)
+            if len(ids[where]):
                 shards = [self.corpus.shards[shard].id for shard, _ in parts]
                 calls.append(self._send(ids, where, chain, shards, fields))
         return PendingFetch(self, out, local_parts, calls)
@@ -105,27 +105,29 @@ class CorpusClient:
             columns[name] = column
         return columns
 
-    def _take_cached(self, ids: Array, where: Array, out: dict[str, Array]) -> Array:
+    def _take_cached(self, ids: Array, where: Positions, out: dict[str, Array]) -> Positions:
         """Copies what is in the row cache; returns the positions of the rest."""
         if self._cache is None:
             return where
         held = self._cache.find(ids[where], tuple(out))
-        found = where[held]
-        if found.size:
-            self._stats["cached"] += len(found)
-            for name, array in out.items():
-                self._cache.read(ids[found], name, array, found)
-        return where[~held]
+        if not held.any():
+            return where
+        positions = np.arange(len(ids))[where]
+        found = positions[held]
+        self._stats["cached"] += len(found)
+        for name, array in out.items():
+            self._cache.read(ids[found], name, array, found)
+        return positions[~held]
 
     def _send(
-        self, ids: Array, where: Array, chain: int, shards: list[str], fields: tuple[str, ...]
+        self, ids: Array, where: Positions, chain: int, shards: list[str], fields: tuple[str, ...]
     ) -> Call:
-        unique, rows = unique_in_order(ids[where])
-        args = (self.corpus.version, unique, fields)
+        different, rows = unique(ids[where])
+        args = (self.corpus.version, different, fields)
         call = Call(self._router, chain, shards, args, where, rows)
         call.send()
         self._stats["calls"] += 1
-        self._stats["unique"] += len(unique)
+        self._stats["unique"] += len(different)
         return call
 
     def _receive(self, call: Call, answer: dict[str, Array], out: dict[str, Array]) -> None:

@@ -1,7 +1,7 @@
 """Which shard a row id lies in, and copying rows from where they are to where they are wanted."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -12,9 +12,10 @@ from raclib.errors import UserError
 
 Array = np.ndarray
 Positions = slice | Array
-# Bytes copied by one core at a time ...
+NUM_CORES = min(4, len(os.sched_getaffinity(0)))
+# Fewer bytes are not worth another core.
 TASK_BYTES = 1024 * 1024
-# ... and, where they are scattered, through a buffer that stays in its cache.
+# Scattered rows go through a buffer that stays in the processor's cache.
 CHUNK_BYTES = 256 * 1024
 
 
@@ -63,20 +64,30 @@ def split(ids: Array, starts: Array) -> Iterator[tuple[int, Positions, Array]]:
             yield shard, where, ids[lo:hi] - starts[shard]
 
 
-def unique_in_order(ids: Array) -> tuple[Array, Array]:
-    """The different ids in the order in which they first occur, and for each id its place there.
+def join(positions: Sequence[Positions], num_rows: int) -> Positions:
+    """Different positions in `num_rows` rows as one, ascending; a slice where they are all."""
+    chosen = np.zeros(num_rows, bool)
+    for where in positions:
+        chosen[where] = True
+    return slice(0, num_rows) if chosen.all() else np.flatnonzero(chosen)
 
-    Rows then arrive nearly in the order in which they are wanted, so copying them is quick.
+
+def unique(ids: Array) -> tuple[Array, Array]:
+    """The different ids, ascending, and for each id its place among them.
+
+    `numpy.unique` sorts stably, which takes four times as long.
     """
-    values, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return values[order], place[inverse]
+    order = np.argsort(ids)
+    ascending = ids[order]
+    is_new = np.ones(len(ids), bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=is_new[1:])
+    places = np.empty_like(order)
+    places[order] = np.cumsum(is_new) - 1
+    return ascending[is_new], places
 
 
 def gather(source: Array, rows: Array, out: Array, where: Positions) -> None:
-    """`out[where] = source[rows]`, in pieces that stay in the processor's cache, on several cores.
+    """`out[where] = source[rows]`, on several cores where that is worth it.
 
     Args:
         source: `[n, ...]`, contiguous.
@@ -85,23 +96,25 @@ def gather(source: Array, rows: Array, out: Array, where: Positions) -> None:
         where: N positions in `out`; a slice of them has step 1.
     """
     source, out = _as_items(source), _as_items(out)
-    size = max(1, TASK_BYTES // source.itemsize)
-    starts = range(0, len(rows), size)
-    if isinstance(where, slice):
-        target = out[where]
+    if not isinstance(where, slice):
+        # Several threads would only wait for each other: here NumPy keeps the interpreter's lock.
+        _scatter(source, rows, out, where)
+        return
+    target = out[where]
 
-        def copy(lo: int) -> None:
-            # mode="raise" would gather into a buffer of its own and copy that.
-            part = rows[lo : lo + size]
-            np.take(source, part, out=target[lo : lo + size], mode="clip")
-    else:
+    def copy(part: slice) -> None:
+        # mode="raise" would gather into a buffer of its own and copy that.
+        np.take(source, rows[part], out=target[part], mode="clip")
 
-        def copy(lo: int) -> None:
-            _scatter(source, rows[lo : lo + size], out, where[lo : lo + size])
-
-    # NumPy releases the interpreter's lock while it copies.
-    for _ in _pool().map(copy, starts) if len(starts) > 1 else map(copy, starts):
+    parts = _parts(len(rows), source.itemsize)
+    for _ in _pool().map(copy, parts) if len(parts) > 1 else map(copy, parts):
         pass
+
+
+def _parts(num_rows: int, row_bytes: int) -> list[slice]:
+    """Rows that each core copies."""
+    size = max(1, TASK_BYTES // row_bytes, -(-num_rows // NUM_CORES))
+    return [slice(lo, lo + size) for lo in range(0, num_rows, size)]
 
 
 def _scatter(source: Array, rows: Array, out: Array, where: Array) -> None:
@@ -124,4 +137,4 @@ def _as_items(array: Array) -> Array:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), "gather")
+    return ThreadPoolExecutor(NUM_CORES, "gather")
