@@ -10,14 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from raclib.corpus import CorpusStore, open_corpus
 from raclib.errors import UserError
 
 ALL = ("embedding", "pair", "label", "flag", "time")
-SIZES = (1, 2, 3, 5, 7)
 
 
 @pytest.fixture(scope="module")
@@ -31,41 +28,6 @@ def pids(store) -> list[int]:
     import ray
 
     return ray.get([server.mount.remote() for server in store.routing.servers])
-
-
-@pytest.fixture(scope="module")
-def clients(ray_cluster, make_rows, write_corpus, tmp_path_factory):
-    """For 1 to 7 shards, with 1 to 3 servers: the rows, a client that calls, one that reads."""
-    stores, made = [], []
-    for num_shards in range(1, 8):
-        folder = tmp_path_factory.mktemp(f"shards{num_shards}")
-        rows = make_rows(97, seed=num_shards)
-        corpus = write_corpus(str(folder / "c"), rows, -(-97 // num_shards))
-        assert len(corpus.shards) == num_shards
-        mount = ("mmap", "hydrate")[num_shards % 2]
-        store = CorpusStore.start(
-            corpus, 1 + num_shards % 3, mount=mount, cache_dir=str(folder / "cache")
-        )
-        stores.append(store)
-        made.append((rows, store.client(local=False), store.client()))
-    yield made
-    for store in stores:
-        store.stop()
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(0, 6),
-    st.booleans(),
-    st.lists(st.integers(0, 96), max_size=60),
-    st.sets(st.sampled_from(ALL), min_size=1),
-)
-def test_fetch_is_numpy_indexing(clients, same, which, local, ids, fields):
-    rows, calling, reading = clients[which]
-    found = (reading if local else calling).fetch(np.array(ids, np.int64), tuple(fields))
-    assert found.keys() == fields
-    assert same(found, rows, np.array(ids, int))
-    assert all(array.flags.writeable for array in found.values())
 
 
 @pytest.mark.parametrize("local", [True, False])
