@@ -1,12 +1,16 @@
 """Small corpora that tests read, and the arrays that went into them."""
 
+import gc
 import http.client
 import os
+import shutil
 import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +80,72 @@ def rows():
 def corpus(rows, tmp_path_factory):
     """5000 rows in shards of 1200, 1200, 1200, 1200 and 200."""
     return _write_corpus(str(tmp_path_factory.mktemp("corpus") / "c"), rows, 1200)
+
+
+@pytest.fixture
+def copy(corpus, tmp_path):
+    """A copy of the corpus to damage."""
+    shutil.copytree(corpus.uri, tmp_path / "copy")
+    return open_corpus(str(tmp_path / "copy"))
+
+
+def _pids(store) -> list[int]:
+    """Process ids of a store's servers; waits for those that restart."""
+    import ray
+
+    return ray.get([server.mount.remote() for server in store.routing.servers])
+
+
+def _running_servers() -> set[int]:
+    """Process ids of every server on this machine."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        # A process may end while it is looked at.
+        with suppress(OSError):
+            if process.read_bytes().startswith(b"ray::ShardServer"):
+                found.add(int(process.parent.name))
+    return found
+
+
+@pytest.fixture(scope="session")
+def pids():
+    return _pids
+
+
+@pytest.fixture(scope="session")
+def running_servers():
+    return _running_servers
+
+
+@pytest.fixture
+def no_leaks(ray_cluster, tmp_path):
+    """After the test no server, half file, open file or row in the object store is left of it."""
+    from ray._private.internal_api import node_stats
+
+    def held() -> tuple[int, int, int]:
+        half_files = sum(1 for _ in tmp_path.rglob("*.tmp"))
+        open_files = sum(_points_into(fd, tmp_path) for fd in Path("/proc/self/fd").iterdir())
+        (node,) = ray_cluster.nodes()
+        stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], False)
+        return half_files, open_files, stats.store_stats.object_store_bytes_used
+
+    servers, before = _running_servers(), held()
+    yield
+    ends = time.monotonic() + 20
+    while True:
+        gc.collect()
+        after = held()
+        new = _running_servers() - servers
+        if not new and all(now <= then for now, then in zip(after, before, strict=True)):
+            return
+        assert time.monotonic() < ends, f"servers {new}; half files, open files, bytes: {after}"
+        time.sleep(0.2)
+
+
+def _points_into(descriptor: Path, folder: Path) -> bool:
+    with suppress(OSError):
+        return str(descriptor.readlink()).startswith(str(folder))
+    return False
 
 
 # Set before Ray starts, so that servers find the store: boto reads the standard variables.
