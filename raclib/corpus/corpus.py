@@ -146,7 +146,7 @@ def open_corpus(
         if not version:
             raise UserError(_why_unpublished(uri))
     name = files.manifest_uri(uri, version)
-    manifest = Manifest.from_bytes(files.read_bytes(name), name)
+    manifest = Manifest.from_bytes(files.read_small(name), name)
     if manifest.version != version:
         raise UserError(f"{name}: says it is version {manifest.version}; restore the file")
     corpus = Corpus(uri, manifest)

@@ -161,11 +161,23 @@ os.environ.update(
 )
 
 
+# What an object store says when it refuses.
+REFUSALS = {
+    "503": (503, "SlowDown"),
+    "500": (500, "InternalError"),
+    "429": (429, "TooManyRequests"),
+    "denied": (403, "AccessDenied"),
+    "unknown key": (403, "InvalidAccessKeyId"),
+    "wrong secret": (403, "SignatureDoesNotMatch"),
+    "expired": (400, "ExpiredToken"),
+}
+
+
 class FaultyProxy(ThreadingHTTPServer):
     """An object store that fails on demand: passes requests on, or does what `fault` says.
 
-    `fault` is called with method and path of a request and returns None, `"503"`, `"500"`, `"429"`,
-    `"403"`, `"expired"`, `"stall"`, `"short"` or `"corrupt"`.
+    `fault` is called with method and path of a request and returns None, a key of `REFUSALS`,
+    `"stall"`, `"short"` or `"corrupt"`.
     """
 
     daemon_threads = True
@@ -196,8 +208,8 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         time.sleep(proxy.delay)
         if fault == "stall":
             time.sleep(60)
-        if fault in ("503", "500", "429", "403", "expired"):
-            self._refuse(fault)
+        if fault in REFUSALS:
+            self._refuse(*REFUSALS[fault])
             return
         upstream = http.client.HTTPConnection(*proxy.upstream)
         upstream.request(self.command, self.path, body, dict(self.headers))
@@ -215,11 +227,9 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             data, self.close_connection = data[: len(data) // 2], True
         self.wfile.write(data)
 
-    def _refuse(self, fault: str) -> None:
-        code = {"503": "SlowDown", "500": "InternalError", "429": "TooManyRequests"}
-        code |= {"403": "AccessDenied", "expired": "ExpiredToken"}
-        data = f"<Error><Code>{code[fault]}</Code><Message>{code[fault]}</Message></Error>".encode()
-        self.send_response({"expired": 400}.get(fault) or int(fault))
+    def _refuse(self, status: int, code: str) -> None:
+        data = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -76,7 +76,7 @@ def test_publishing_survives_a_lost_answer(bucket, make_rows, write_corpus, prox
 
 def test_an_aborted_write_leaves_nothing_half(bucket, make_rows, write_corpus, proxy):
     uri = f"{bucket}/aborted"
-    proxy.fault = lambda method, path: "403" if method == "PUT" and "label" in path else None
+    proxy.fault = lambda method, path: "denied" if method == "PUT" and "label" in path else None
     with pytest.raises(UserError, match="access denied"):
         write_corpus(uri, make_rows(20), 20)
     proxy.reset()
@@ -137,15 +137,60 @@ def test_passing_faults_cost_time_only(remote, rows, same, tmp_path, proxy, kind
     assert next(count) > 3
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_storm_of_refusals_is_waited_out(remote, rows, same, tmp_path, proxy, seconds):
-    reader = make_reader("range", tmp_path)
-    reader.column(remote, 0, "embedding")
+@pytest.fixture
+def cold(remote, ray_cluster, tmp_path):
+    """A client that calls a server which has not read any wide row yet."""
+    with CorpusStore.start(remote, num_servers=1, mount="range", cache_dir=str(tmp_path)) as store:
+        yield store.client(local=False)
+
+
+@pytest.mark.parametrize("seconds", [3, 30])
+def test_a_storm_of_refusals_is_waited_out(cold, rows, same, proxy, seconds):
     ends = time.monotonic() + seconds
     proxy.fault = lambda method, path: "503" if time.monotonic() < ends else None
     ids = np.arange(0, 1200, 7)
-    assert same(reader.take(remote, ids, ("embedding",)), rows, ids)
+    assert same(cold.fetch(ids, ("embedding",), timeout=60), rows, ids)
     assert time.monotonic() >= ends
+
+
+def test_a_storm_longer_than_the_deadline_is_an_error_in_time(cold, rows, same, proxy):
+    proxy.fault = lambda method, path: "503"
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"server 0: no answer in 2\.0 s"):
+        cold.fetch([0], ("embedding",), timeout=2)
+    assert time.monotonic() - began < 3
+    proxy.reset()
+    assert same(cold.fetch([0], ("embedding",)), rows, [0])
+
+
+def test_a_stalled_server_request_is_sent_again(cold, rows, same, proxy):
+    stalls = iter(["stall"])
+    proxy.fault = lambda method, path: next(stalls, None)
+    began = time.monotonic()
+    assert same(cold.fetch([7], ("embedding",)), rows, [7])
+    assert 10 < time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_server_killed_while_it_waits_for_the_object_store(
+    ray_cluster, remote, rows, same, proxy, no_leaks, pids, tmp_path, replicas
+):
+    options = {"mount": "range", "cache_dir": str(tmp_path)}
+    with CorpusStore.start(remote, num_servers=2, replicas=replicas, **options) as store:
+        before = pids(store)
+        asked = threading.Event()
+
+        def note(method: str, path: str) -> None:
+            asked.set()
+
+        proxy.delay, proxy.fault = 0.5, note
+        ids = np.arange(0, 5000, 3)
+        pending = store.client(local=False).fetch_async(ids, ("embedding",))
+        assert asked.wait(20)
+        for victim in before[:1] if replicas == 2 else before:
+            os.kill(victim, signal.SIGKILL)
+        assert same(pending.result(timeout=60), rows, ids)
+        assert before != pids(store)
 
 
 def test_a_stalled_connection_is_given_up(remote, rows, same, tmp_path, proxy, monkeypatch):
@@ -159,19 +204,33 @@ def test_a_stalled_connection_is_given_up(remote, rows, same, tmp_path, proxy, m
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"), [("403", "access denied"), ("expired", "access denied")]
-)
-def test_refused_credentials_are_an_error_at_once(remote, tmp_path, proxy, fault, said):
+@pytest.mark.parametrize("fault", ["denied", "unknown key", "wrong secret", "expired"])
+def test_refused_credentials_are_an_error_at_once(remote, tmp_path, proxy, fault):
     proxy.fault = lambda method, path: fault
     began = time.monotonic()
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match="access denied") as caught:
         make_reader("range", tmp_path).take(remote, np.arange(9), ("embedding",))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match="access denied"):
         open_corpus(remote.uri)
     assert time.monotonic() - began < 5
     assert remote.uri in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["denied", "expired"])
+def test_refused_credentials_reach_the_one_who_starts_or_fetches(
+    ray_cluster, remote, cold, tmp_path, proxy, fault
+):
+    proxy.fault = lambda method, path: fault
+    for attempt in (
+        lambda: CorpusStore.start(remote, 1, mount="range", cache_dir=str(tmp_path / "other")),
+        lambda: cold.fetch([0], ("embedding",)),
+    ):
+        began = time.monotonic()
+        with pytest.raises(UserError, match="access denied") as caught:
+            attempt()
+        assert time.monotonic() - began < 10
+        assert "\n" not in str(caught.value)
 
 
 def test_no_credentials_at_all(remote, monkeypatch):
@@ -270,7 +329,7 @@ def test_hydrating_keeps_within_bounds(remote, rows, same, tmp_path):
 
 def test_credentials_appear_nowhere(remote, tmp_path, proxy, caplog):
     caplog.set_level("DEBUG", logger="raclib")
-    proxy.fault = lambda method, path: "403"
+    proxy.fault = lambda method, path: "denied"
     with pytest.raises(UserError) as caught:
         open_corpus(remote.uri)
     proxy.reset()
