@@ -1,13 +1,17 @@
 """A writer that is killed at any step leaves the old version whole, and another can go on."""
 
+import itertools
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from raclib.corpus import CorpusWriter, Field, open_corpus
+from raclib.corpus.corpus import latest_version
 from raclib.corpus.orphans import find_orphans, remove
 
 FIELDS = {"label": Field("int8"), "time": Field("int64")}
@@ -40,35 +44,75 @@ print("survived", steps)
 """
 
 
+# Four steps for each of four files and for the manifest, whose second step publishes.
+NUM_STEPS, PUBLISHING_STEP = 20, 18
+NUM_PUTS = 5
+
+
 def append(uri: str, times) -> None:
-    mode = "append" if Path(uri, "manifests").exists() else "create"
+    mode = "append" if latest_version(uri) else "create"
     with CorpusWriter(uri, FIELDS, mode=mode) as writer:
         times = np.array(times, np.int64)
         writer.write({"label": np.ones(len(times), np.int8), "time": times})
 
 
-@pytest.mark.parametrize("last", [1, 2, 3, 5, 6, 7, 11, 13, 14, 15, 16, 17, 18, 19, 99])
-def test_killed_before_step(tmp_path, last):
-    uri = str(tmp_path / "c")
-    append(uri, [1, 2])
-    victim = subprocess.run(
-        [sys.executable, "-c", VICTIM, uri, str(last)], capture_output=True, text=True
-    )
+def check_and_go_on(uri: str) -> int:
+    """The version after a kill is whole, another writer goes on, and what was left is removed."""
     corpus = open_corpus(uri)
     corpus.verify()
     times = corpus.read("time").tolist()
-    if victim.returncode == 0:
-        assert last == 99, f"only {victim.stdout}"
-        assert times == [1, 2, 5, 6, 7]
-    else:
-        # The link of the manifest is the one step that publishes.
-        assert times in ([1, 2], [1, 2, 5, 6, 7])
-        assert (corpus.version == 2) == (len(times) == 5)
+    assert times == {1: [1, 2], 2: [1, 2, 5, 6, 7]}[corpus.version]
     append(uri, [8])
     remove(uri, list(find_orphans(uri, min_age_s=-60)))
     assert find_orphans(uri, min_age_s=-60) == {}
     after = open_corpus(uri)
     after.verify()
     assert after.read("time").tolist() == [*times, 8]
+    return corpus.version
+
+
+def start_victim(uri: str, last: int) -> subprocess.Popen:
+    command = [sys.executable, "-c", VICTIM, uri, str(last)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("last", range(1, NUM_STEPS + 2))
+def test_killed_before_step(tmp_path, last):
+    uri = str(tmp_path / "c")
+    append(uri, [1, 2])
+    victim = start_victim(uri, last)
+    out, err = victim.communicate(timeout=60)
+    version = check_and_go_on(uri)
+    if last > NUM_STEPS:
+        assert (out, version) == (f"survived {NUM_STEPS}\n", 2), err
+    else:
+        assert victim.returncode == -signal.SIGKILL, err
+        # The link of the manifest is the one step that publishes.
+        assert version == (1 if last <= PUBLISHING_STEP else 2)
     left = {path.suffix for path in Path(uri).rglob("*") if path.is_file()}
     assert left == {".npy", ".json"}
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize("last", range(1, NUM_PUTS + 2))
+def test_killed_at_a_request(bucket, proxy, last, arrives):
+    """Killed as it writes to an object store; what it sent may arrive all the same."""
+    uri = f"{bucket}/killed-{last}-{arrives}"
+    append(uri, [1, 2])
+    victim = start_victim(uri, 0)
+    puts = itertools.count(1)
+
+    def kill(method: str, path: str) -> str | None:
+        if method != "PUT" or next(puts) != last:
+            return None
+        victim.kill()
+        return None if arrives else "503"
+
+    proxy.fault = kill
+    _, err = victim.communicate(timeout=60)
+    # What was sent last may still be on its way.
+    time.sleep(0.1)
+    proxy.reset()
+    assert victim.returncode == (0 if last > NUM_PUTS else -signal.SIGKILL), err
+    published = last > NUM_PUTS or (last == NUM_PUTS and arrives)
+    assert check_and_go_on(uri) == (2 if published else 1)
