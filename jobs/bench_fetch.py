@@ -19,10 +19,13 @@ from raclib.cli import one_line_errors
 from raclib.cluster import connect
 from raclib.config import TrackingConfig
 from raclib.corpus import Corpus, bench
+from raclib.corpus.contenders import Contender, local_contenders, remote_contenders
+from raclib.corpus.manifest import MAX_ROWS
 from raclib.tracking import environment_tags, track
 
 matplotlib.use("Agg")
 ID_KINDS: tuple[bench.IdKind, ...] = ("uniform", "zipf")
+NUM_SHARDS = 4
 
 
 def run(
@@ -46,27 +49,31 @@ def run(
         remote_shard_bytes: Size of a shard there.
         row_bytes: Sizes of a row.
         batch_rows: Rows of a fetch.
-        seconds: Time for each measurement.
+        seconds: Time for each contender and kind of batch.
         tracking: Where MLflow keeps the run.
     """
     connect(1)
     found: list[bench.Measurement] = []
-    with ExitStack() as stack:
-        for width in row_bytes:
-            uri = f"{folder}/rows{width}-{corpus_bytes}"
-            corpus = bench.make_corpus(uri, width, corpus_bytes, 10**9)
-            contenders = bench.local_contenders(corpus, stack)
-            found += compare(corpus, contenders, batch_rows, seconds, warm_up=20)
-            if remote:
-                uri = f"{remote}/rows{width}-{remote_bytes}"
-                size = max(1, remote_shard_bytes // width)
-                corpus = bench.make_corpus(uri, width, remote_bytes, size)
-                cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                contenders = bench.remote_contenders(corpus, cache)
-                found += compare(corpus, contenders, batch_rows, seconds, warm_up=0)
+    for width in row_bytes:
+        uri = f"{folder}/rows{width}-{corpus_bytes}"
+        corpus = bench.make_corpus(uri, width, corpus_bytes, MAX_ROWS)
+        part = -(-len(corpus) // NUM_SHARDS)
+        sharded = bench.make_corpus(f"{uri}-sharded", width, corpus_bytes, part)
+        with ExitStack() as stack:
+            contenders = local_contenders(corpus, sharded, stack)
+            found += compare(corpus, contenders, batch_rows, seconds, cold=False)
+        if remote:
+            uri = f"{remote}/rows{width}-{remote_bytes}"
+            corpus = bench.make_corpus(uri, width, remote_bytes, -(-remote_shard_bytes // width))
+            with tempfile.TemporaryDirectory() as cache:
+                contenders = remote_contenders(corpus, Path(cache))
+                found += compare(corpus, contenders, batch_rows, seconds, cold=True)
     table = pd.DataFrame([asdict(item) for item in found])
+    ratios = bench.ratios(table)
     print(table.to_string(index=False, float_format="%.3g"))
-    params = {"corpus_bytes": corpus_bytes, "remote_bytes": remote_bytes, "seconds": seconds}
+    print(ratios.to_string(float_format="%.2f", na_rep=""))
+    params = {"remote": remote, "corpus_bytes": corpus_bytes, "remote_bytes": remote_bytes}
+    params |= {"remote_shard_bytes": remote_shard_bytes, "seconds": seconds}
     with track(
         tracking, "bench_fetch", pd.Timestamp.now().isoformat(), params, environment_tags()
     ) as log:
@@ -77,23 +84,23 @@ def run(
             rates = {"p50_ms": item.p50_ms, "p99_ms": item.p99_ms, "rows_per_s": item.rows_per_s}
             log.log({f"{name}/{key}": value for key, value in rates.items()})
         log.log_table(table, "fetch")
+        log.log_table(ratios.reset_index(), "ratios")
         log.log_figure(plot(table), "fetch")
 
 
 def compare(
     corpus: Corpus,
-    contenders: dict[str, bench.Contender],
+    contenders: dict[str, Contender],
     batch_rows: list[int],
     seconds: float,
-    warm_up: int,
+    cold: bool,
 ) -> Iterator[bench.Measurement]:
     """Measures contenders on one corpus."""
     width = corpus.field("row").row_bytes
-    cases = list(product(ID_KINDS, batch_rows, contenders.items()))
-    for kind, size, (name, contender) in tqdm(cases, desc=f"rows of {width} bytes"):
+    for kind, size in tqdm(list(product(ID_KINDS, batch_rows)), desc=f"rows of {width} bytes"):
         ids = bench.draw_ids(kind, len(corpus), size)
-        times = bench.measure(contender, ids, seconds, warm_up)
-        yield bench.summarise(name, kind, width, size, times)
+        for name, times in bench.measure(contenders, ids, seconds, cold).items():
+            yield bench.summarise(name, kind, width, size, times)
 
 
 def plot(table: pd.DataFrame) -> Figure:

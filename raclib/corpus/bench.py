@@ -1,33 +1,37 @@
-"""How fast rows are fetched, by us and by others, on the same data and the same row ids."""
+"""How fast rows are fetched, by us and by others, on the same data."""
 
-import itertools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import ray
+import pandas as pd
 
 from raclib.corpus import files
+from raclib.corpus.contenders import Contender
 from raclib.corpus.corpus import Corpus, latest_version, open_corpus
-from raclib.corpus.gather import Array, split
+from raclib.corpus.gather import Array
 from raclib.corpus.manifest import Field
-from raclib.corpus.mounts import Mount
-from raclib.corpus.reader import ShardReader
-from raclib.corpus.store import CorpusStore
 from raclib.corpus.writer import CorpusWriter
 
-Fetch = Callable[[Array], Any]
-# Makes the fetch that is timed; without warm-up it is made anew for each one.
-Contender = Callable[[], Fetch]
 IdKind = Literal["uniform", "zipf"]
 ZIPF_EXPONENT = 1.1
 SCATTER = 2_654_435_761
 WRITE_BYTES = 64 * 2**20
+MIN_ROUNDS = 5
+WARM_UP = 2
+# Ours, beside what it is measured against.
+RIVALS = (
+    ("local", "numpy.take"),
+    ("local sharded", "numpy.take sharded"),
+    ("actor", "naive actor"),
+    ("actor", "naive actor writable"),
+    ("actor", "lance"),
+    ("local", "lance"),
+    ("range warm", "cat_ranges"),
+    ("range cold", "cat_ranges"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,52 +74,31 @@ def draw_ids(kind: IdKind, num_rows: int, batch_rows: int) -> Iterator[Array]:
 
 
 def measure(
-    contender: Contender, ids: Iterator[Array], seconds: float, warm_up: int
-) -> list[float]:
-    """Seconds of each fetch, for that long and five times at least."""
-    fetch = contender()
-    for batch in itertools.islice(ids, warm_up):
-        fetch(batch)
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 5:
-        batch = next(ids)
-        if not warm_up:
-            fetch = contender()
-        began = time.perf_counter()
-        fetch(batch)
-        times.append(time.perf_counter() - began)
+    contenders: Mapping[str, Contender], ids: Iterator[Array], seconds: float, cold: bool
+) -> dict[str, list[float]]:
+    """Seconds of each fetch of each contender.
+
+    They take turns, so that whatever else the machine does slows all of them alike.
+
+    Args:
+        contenders: By name.
+        ids: A batch for each fetch.
+        seconds: Time to take, a contender; at least five fetches are made.
+        cold: Make each fetch anew, without warm-up.
+    """
+    fetches = {name: make() for name, make in contenders.items()}
+    for fetch in fetches.values() if not cold else ():
+        for _ in range(WARM_UP):
+            fetch(next(ids))
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    ends = time.monotonic() + seconds * len(contenders)
+    while time.monotonic() < ends or any(len(taken) < MIN_ROUNDS for taken in times.values()):
+        for name, fetch in fetches.items():
+            batch, now = next(ids), contenders[name]() if cold else fetch
+            began = time.perf_counter()
+            now(batch)
+            times[name].append(time.perf_counter() - began)
     return times
-
-
-def local_contenders(corpus: Corpus, stack: ExitStack) -> dict[str, Contender]:
-    """Ways to fetch from a corpus on this machine; actors live until the stack closes."""
-    store = stack.enter_context(CorpusStore.start(corpus, num_servers=1, mount="mmap"))
-    calling, reading = store.client(local=False), store.client()
-    whole = np.concatenate([rows for _, rows in corpus.iter_field("row")])
-    naive: Any = ray.remote(num_cpus=0)(_NaiveServer).remote(corpus)
-    stack.callback(ray.kill, naive)
-    found: dict[str, Contender] = {
-        "numpy.take": lambda: (
-            lambda ids: np.take(whole, ids, axis=0, out=_ready(ids, whole), mode="clip")
-        ),
-        "local": lambda: lambda ids: reading.fetch(ids, ("row",)),
-        "actor": lambda: lambda ids: calling.fetch(ids, ("row",)),
-        "naive actor": lambda: lambda ids: ray.get(naive.take.remote(ids)),
-    }
-    if find_spec("lance"):
-        found["lance"] = lambda: _lance(corpus)
-    return found
-
-
-def remote_contenders(corpus: Corpus, folder: Path) -> dict[str, Contender]:
-    """Ways to fetch from a corpus on an object store; `cold` starts without any block."""
-    warm = _mounted(corpus, folder)
-    warm(np.arange(len(corpus)))
-    return {
-        "range cold": lambda: _mounted(corpus, folder),
-        "range warm": lambda: warm,
-        "cat_ranges": lambda: _cat_ranges(corpus),
-    }
 
 
 def summarise(
@@ -136,55 +119,14 @@ def summarise(
     )
 
 
-class _NaiveServer:
-    """What a first attempt would be: index, return, let Ray do the rest."""
+def ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """How many times as fast as its rivals ours is: a row a case, a column a pair.
 
-    def __init__(self, corpus: Corpus) -> None:
-        self.rows = np.concatenate([rows for _, rows in corpus.iter_field("row")])
-
-    def take(self, ids: Array) -> Array:
-        return self.rows[ids]
-
-
-_buffers: dict[tuple[int, ...], Array] = {}
-
-
-def _ready(ids: Array, whole: Array) -> Array:
-    shape = (len(ids), *whole.shape[1:])
-    return _buffers.setdefault(shape, np.zeros(shape, whole.dtype))
-
-
-def _mounted(corpus: Corpus, folder: Path) -> Fetch:
-    reader = ShardReader(Mount("range", str(folder)))
-    for number in range(len(corpus.shards)):
-        reader.column(corpus, number, "row")
-    return lambda ids: reader.take(corpus, ids, ("row",))
-
-
-def _cat_ranges(corpus: Corpus) -> Fetch:
-    fs, root = files.resolve(corpus.uri)
-    width = corpus.field("row").row_bytes
-    begins = [corpus.column(shard, "row").begin for shard in corpus.shards]
-
-    def fetch(ids: Array) -> list[bytes]:
-        paths, starts = np.empty(len(ids), object), np.empty(len(ids), np.int64)
-        for shard, where, rows in split(ids, corpus.starts):
-            paths[where] = files.field_uri(root, corpus.shards[shard].id, "row")
-            starts[where] = begins[shard] + rows * width
-        return fs.cat_ranges(paths.tolist(), starts.tolist(), (starts + width).tolist())
-
-    return fetch
-
-
-def _lance(corpus: Corpus) -> Fetch:
-    import lance
-    import pyarrow as pa
-
-    path = Path(f"{corpus.uri}.lance")
-    width = corpus.field("row").row_bytes
-    if not path.exists():
-        parts = [pa.array(rows.reshape(-1)) for _, rows in corpus.iter_field("row")]
-        rows = [pa.FixedSizeListArray.from_arrays(part, width) for part in parts]
-        lance.write_dataset(pa.table({"row": pa.chunked_array(rows)}), path)
-    dataset = lance.dataset(path)
-    return lambda ids: dataset.take(ids, columns=["row"])
+    Args:
+        table: Measurements.
+    """
+    rates = table.pivot_table(
+        index=["row_bytes", "batch_rows", "ids"], columns="contender", values="rows_per_s"
+    )
+    pairs = [pair for pair in RIVALS if rates.columns.isin(pair).sum() == 2]
+    return pd.DataFrame({f"{a} / {b}": rates[a] / rates[b] for a, b in pairs})

@@ -1,11 +1,14 @@
 """A benchmark is worth something only if every contender fetches the same rows."""
 
 from contextlib import ExitStack
+from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from raclib.corpus import bench
+from raclib.corpus.contenders import local_contenders, remote_contenders
 
 
 def as_rows(found) -> np.ndarray:
@@ -20,22 +23,31 @@ def as_rows(found) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["uniform", "zipf"])
 def test_contenders_agree(ray_cluster, bucket, tmp_path, kind):
     local = bench.make_corpus(str(tmp_path / "c"), 48, 48_000, 10**9)
+    sharded = bench.make_corpus(str(tmp_path / "s"), 48, 48_000, 250)
     remote = bench.make_corpus(f"{bucket}/bench", 48, 48_000, 300)
     assert len(remote.shards) == 4
     whole = local.read("row")
     np.testing.assert_array_equal(remote.read("row"), whole)
     ids = next(bench.draw_ids(kind, 1000, 64))
     with ExitStack() as stack:
-        contenders = bench.local_contenders(local, stack) | bench.remote_contenders(
-            remote, tmp_path
-        )
+        contenders = local_contenders(local, sharded, stack)
+        contenders |= remote_contenders(remote, tmp_path)
         for name, contender in contenders.items():
             np.testing.assert_array_equal(as_rows(contender()(ids)), whole[ids], err_msg=name)
 
 
-def test_measures_and_summarises():
+def test_contenders_take_turns():
+    asked = []
+    contenders = {name: lambda name=name: lambda ids: asked.append(name) for name in "ab"}
     batches = bench.draw_ids("uniform", 100, 10)
-    times = bench.measure(lambda: lambda ids: ids.sum(), batches, seconds=0.001, warm_up=2)
-    found = bench.summarise("sum", "uniform", 8, 10, [0.001, 0.002, 0.003])
-    assert len(times) >= 5
-    assert (found.p50_ms, found.rows_per_s) == (2.0, 5000.0)
+    times = bench.measure(contenders, batches, seconds=0.001, cold=True)
+    assert {name: len(taken) >= 5 for name, taken in times.items()} == {"a": True, "b": True}
+    assert asked == ["a", "b"] * len(times["a"])
+
+
+def test_summarises_and_compares():
+    ours = bench.summarise("local", "uniform", 8, 10, [0.001, 0.002, 0.003])
+    theirs = bench.summarise("numpy.take", "uniform", 8, 10, [0.001, 0.001])
+    assert (ours.p50_ms, ours.rows_per_s) == (2.0, 5000.0)
+    found = bench.ratios(pd.DataFrame([asdict(ours), asdict(theirs)]))
+    assert found.to_dict("list") == {"local / numpy.take": [0.5]}
