@@ -19,8 +19,8 @@ IdKind = Literal["uniform", "zipf"]
 ZIPF_EXPONENT = 1.1
 SCATTER = 2_654_435_761
 WRITE_BYTES = 64 * 2**20
-MIN_ROUNDS = 5
-WARM_UP = 2
+NUM_TURNS = 5
+WARM_UP = 5
 # Ours, beside what it is measured against.
 RIVALS = (
     ("local", "numpy.take"),
@@ -78,26 +78,29 @@ def measure(
 ) -> dict[str, list[float]]:
     """Seconds of each fetch of each contender.
 
-    They take turns, so that whatever else the machine does slows all of them alike.
+    They take turns, so that whatever else the machine does slows all of them alike; a turn is long
+    enough for each to have the processor's caches to itself.
 
     Args:
         contenders: By name.
         ids: A batch for each fetch.
-        seconds: Time to take, a contender; at least five fetches are made.
+        seconds: Time for each contender; each makes five fetches at least.
         cold: Make each fetch anew, without warm-up.
     """
     fetches = {name: make() for name, make in contenders.items()}
-    for fetch in fetches.values() if not cold else ():
-        for _ in range(WARM_UP):
-            fetch(next(ids))
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    ends = time.monotonic() + seconds * len(contenders)
-    while time.monotonic() < ends or any(len(taken) < MIN_ROUNDS for taken in times.values()):
+    for _ in range(NUM_TURNS):
         for name, fetch in fetches.items():
-            batch, now = next(ids), contenders[name]() if cold else fetch
-            began = time.perf_counter()
-            now(batch)
-            times[name].append(time.perf_counter() - began)
+            for _ in range(0 if cold else WARM_UP):
+                fetch(next(ids))
+            ends = time.monotonic() + seconds / NUM_TURNS
+            while True:
+                batch, now = next(ids), contenders[name]() if cold else fetch
+                began = time.perf_counter()
+                now(batch)
+                times[name].append(time.perf_counter() - began)
+                if time.monotonic() >= ends:
+                    break
     return times
 
 
