@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,37 @@ def test_memory_of_a_server_of_a_huge_corpus(ray_cluster, huge, tmp_path, mount)
             Path(f"/proc/{pid}/fd", fd).stat().st_blocks for fd in cache_files(pid, tmp_path)
         )
         assert held * 512 < 2 * budget + 30 * 2**20
+
+
+MANY = 100_000_000
+MANY_FIELDS = {"label": Field("int8"), "time": Field("int64"), "key": Field("int8", (64,))}
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A corpus of a hundred million rows, 7.3 GB; removed at once, so that few lie about."""
+    rng = np.random.default_rng(0)
+    keys = rng.integers(-128, 128, (1_000_000, 64), np.int8)
+    with CorpusWriter(str(tmp_path / "many"), MANY_FIELDS) as writer:
+        for lo in range(0, MANY, len(keys)):
+            time = np.arange(lo, lo + len(keys))
+            writer.write({"label": (time % 101).astype(np.int8), "time": time, "key": keys})
+    yield str(tmp_path / "many")
+    shutil.rmtree(tmp_path / "many")
+
+
+@pytest.mark.slow
+def test_labels_of_a_hundred_million_rows(ray_cluster, many):
+    corpus = open_corpus(many)
+    assert (len(corpus), corpus.time_range) == (MANY, (0, MANY - 1))
+    rng = np.random.default_rng(1)
+    with CorpusStore.start(corpus, num_servers=1) as store:
+        client = store.client(local=False)
+        (pid,) = ray_cluster.get([server.mount.remote() for server in store.routing.servers])
+        for _ in range(200):
+            ids = rng.integers(0, MANY, 8192)
+            assert (client.fetch(ids, ("label",))["label"] == ids % 101).all()
+        assert anonymous_bytes(pid) < 2**30
 
 
 def cache_files(pid: int, folder: Path) -> list[str]:
