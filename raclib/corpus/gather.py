@@ -13,8 +13,8 @@ from raclib.errors import UserError
 Array = np.ndarray
 Positions = slice | Array
 NUM_CORES = min(4, len(os.sched_getaffinity(0)))
-# Fewer bytes are not worth another core.
-TASK_BYTES = 1024 * 1024
+# Fewer bytes are copied before another core has woken up.
+TASK_BYTES = 8 * 2**20
 # Scattered rows go through a buffer that stays in the processor's cache.
 CHUNK_BYTES = 256 * 1024
 
