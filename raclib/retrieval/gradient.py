@@ -81,7 +81,7 @@ def _sum_others(problem: Problem, layout: Layout, group: int, drawn_BSJ: Tensor)
         _exclude(scores_bSC, drawn_BSJ[block] - start)
         top_bS = scores_bSC.amax(-1).clamp_min_(FLOOR)
         weights_bSC = scores_bSC.sub_(top_bS[..., None]).exp2_()
-        sums.add(0, block, weights_bSC, weights_bSC.sum(-1), top_bS, keys_Cd)
+        sums.add(0, block, weights_bSC @ keys_Cd, weights_bSC.sum(-1), top_bS)
     return sums
 
 

@@ -13,7 +13,7 @@ from raclib.retrieval.table import KeyTable, QuantizedKeys
 
 MASKED = -1e38  # the score of a row that is not eligible: finite, so that it makes no NaN
 FLOOR = -1e30  # scores below it are masked
-BLOCK_SCORES = 2**20  # scores held at once: 4 MB in float32, which stays in cache
+BLOCK_SCORES = 2**21  # scores held at once, 8 MB in float32: with fewer, calls cost too much
 GPU_ROOM = 8  # times more is held at once on a GPU, where each step of a loop costs a launch
 
 

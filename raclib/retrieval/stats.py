@@ -19,22 +19,16 @@ class KeySums:
         self.tops_GBS = like_BSd.new_full(shape[:-1], FLOOR)
 
     def add(
-        self,
-        group: int,
-        part: slice,
-        weights_bSC: Tensor,
-        total_bS: Tensor,
-        top_bS: Tensor,
-        keys_Cd: Tensor,
+        self, group: int, part: slice, sum_bSd: Tensor, total_bS: Tensor, top_bS: Tensor
     ) -> None:
-        """Adds rows by weights relative to 2**top_bS (at least FLOOR), and their sum."""
+        """Adds rows by sums of w * key and of w, w relative to 2**top_bS (at least FLOOR)."""
         held_bS = self.tops_GBS[group, part]
         new_bS = torch.maximum(held_bS, top_bS)
         decay_bS, gain_bS = (held_bS - new_bS).exp2_(), (top_bS - new_bS).exp2_()
         held_bS.copy_(new_bS)
         self.totals_GBS[group, part].mul_(decay_bS).addcmul_(total_bS, gain_bS)
         sums_bSd = self.sums_GBSd[group, part].mul_(decay_bS[..., None])
-        sums_bSd.addcmul_(weights_bSC @ keys_Cd, gain_bS[..., None])
+        sums_bSd.addcmul_(sum_bSd, gain_bS[..., None])
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,8 @@ class TileStats:
     Attributes:
         tops_BSN: Largest score, below FLOOR where no row of the tile is eligible.
         sums_BSN: Sum of 2**(score - top) over its rows, 0 where none is eligible.
-        energies_BSN: Sum of (score - top) * 2**(score - top).
+        energies_BSN: Sum of (score - top) * 2**(score - top). Where it is known for several tiles
+            together, times 2**top, it stands at the first of them.
     """
 
     tops_BSN: Tensor
@@ -58,26 +53,21 @@ class TileStats:
         zeros = like_BSd.new_zeros
         return cls(like_BSd.new_full(shape, MASKED), zeros(shape), zeros(shape))
 
-    def fill(self, block: slice, tiles: slice, scores_bSnT: Tensor, weights_bSnT: Tensor) -> Tensor:
-        """Describes some tiles by their scores, which are overwritten.
-
-        Args:
-            block: The examples.
-            tiles: The tiles.
-            scores_bSnT: Their scores.
-            weights_bSnT: Room for 2**(score - top).
-
-        Returns:
-            The tops that the weights are relative to, [b, S, n], at least FLOOR.
-        """
-        # Reductions straight into a strided `out` take twice as long.
-        top_bSn = scores_bSnT.amax(-1)
+    def put(
+        self,
+        block: slice,
+        tiles: slice,
+        top_bSn: Tensor,
+        base_bSn: Tensor,
+        total_bSn: Tensor,
+        energy_bSn: Tensor,
+    ) -> None:
+        """Describes some tiles by sums of w and of (score - base) * w, w = 2**(score - base)."""
+        rise_bSn = top_bSn.clamp_min(FLOOR) - base_bSn
+        shrink_bSn = rise_bSn.neg().exp2_()
         self.tops_BSN[block, :, tiles] = top_bSn
-        top_bSn.clamp_min_(FLOOR)
-        torch.exp2(scores_bSnT.sub_(top_bSn[..., None]), out=weights_bSnT)
-        self.sums_BSN[block, :, tiles] = weights_bSnT.sum(-1)
-        self.energies_BSN[block, :, tiles] = scores_bSnT.mul_(weights_bSnT).sum(-1)
-        return top_bSn
+        self.sums_BSN[block, :, tiles] = total_bSn * shrink_bSn
+        self.energies_BSN[block, :, tiles] = (energy_bSn - rise_bSn * total_bSn) * shrink_bSn
 
     def entropy(self) -> Tensor:
         """Entropy of the draw over all tiles [B, S], nats; 0 where nothing is eligible.
