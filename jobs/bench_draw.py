@@ -2,6 +2,7 @@
 """Measures exact draws beside other ways of getting rows from keys; logged to MLflow."""
 
 from itertools import product
+from typing import Literal
 
 import matplotlib
 import pandas as pd
@@ -31,7 +32,7 @@ def run(
     width: PositiveInt = 64,
     dtypes: list[KeyType] = ["float32", "bfloat16", "int8"],  # noqa: B006
     temperature: PositiveFloat = 1.0,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
     rounds: PositiveInt = 3,
     tracking: TrackingConfig = TrackingConfig(experiment="benchmarks"),  # noqa: B008
 ) -> None:

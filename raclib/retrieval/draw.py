@@ -68,7 +68,7 @@ def draw(
         scale: Factor of the logits; 1 / sqrt(d) if None.
         uniforms: float64 [B, S, 2] in [0, 1), used in place of `generator`: equal uniforms give
             equal draws however examples are grouped into batches (up to rounding of the scores).
-            [M, B, S, 2] draws M independent sets of rows, for one reading of the keys.
+            [M, B, S, 2] draws M independent sets of rows; the keys are scored once for all.
 
     Raises:
         UserError: Shapes, types, devices or intervals do not fit, or a number is not finite.
@@ -118,21 +118,26 @@ def _draw_part(
     layout = Layout.cut(len(problem.keys), tile, MAX_GROUPS if summed else 1)
     stats, sums = scan(problem, layout, summed)
     entropy_BS = stats.entropy()
-    if not bool(entropy_BS.isfinite().all()):
-        raise UserError("scores are not finite: clear keys of NaN, or raise temperature")
+    _check_finite(entropy_BS)
     greedy_BS = greedy_rollout(problem, stats.tops_BSN.clone(), tile)
     num_sets = len(uniforms_MBS2)
     sampled = [
         sampled_rollout(problem, held, tile, uniforms_BS2)
         for held, uniforms_BS2 in zip(_copies(stats, num_sets), uniforms_MBS2, strict=True)
     ]
-    slope_MBSd = torch.zeros(num_sets, *problem.queries_BSd.shape).to(problem.queries_BSd)
+    slope_MBSd = problem.queries_BSd.new_zeros(num_sets, *problem.queries_BSd.shape)
     if differentiable:
         for slope_BSd, own, each in zip(slope_MBSd, _copies(sums, num_sets), sampled, strict=True):
             slope_BSd.copy_(log_prob_slope(problem, layout, own, each))
+        _check_finite(slope_MBSd)  # of keys beyond all intervals too, where tiles hold some
     rows_MBS = torch.stack([each.rows_BS for each in sampled])
     log_prob_MBS = torch.stack([each.log_prob_BS for each in sampled]).to(slope_MBSd.dtype)
     return rows_MBS, log_prob_MBS, slope_MBSd, greedy_BS, entropy_BS
+
+
+def _check_finite(found: Tensor) -> None:
+    if not bool(found.isfinite().all()):
+        raise UserError("scores are not finite: clear keys of NaN, or raise temperature")
 
 
 Held = TypeVar("Held", TileStats, KeySums | None)
@@ -163,7 +168,11 @@ def _uniforms(
     if uniforms is None:
         device = queries.device if generator is None else generator.device
         uniforms = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
-    elif uniforms.shape[-3:] != shape or uniforms.dim() > 4 or uniforms.dtype != torch.float64:
+    elif (
+        uniforms.shape[-3:] != shape
+        or (uniforms.dim() > 3 and (uniforms.dim() > 4 or not len(uniforms)))
+        or uniforms.dtype != torch.float64
+    ):
         raise UserError(
             f"uniforms are {list(uniforms.shape)} {uniforms.dtype}: expected float64 {list(shape)} "
             "or [M, ...]"

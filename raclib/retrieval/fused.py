@@ -1,4 +1,4 @@
-"""The passes over shared keys as GPU kernels; `Problem.scores` does the same on other devices."""
+"""The passes over shared keys as GPU kernels; `Problem.scores` streams what does not fit them."""
 
 from importlib.util import find_spec
 
@@ -14,8 +14,8 @@ if HAS_TRITON := find_spec("triton") is not None:
     from raclib.retrieval import kernels
 
 DEVICES = {"cuda"}
-MAX_WIDTH = 256
-MAX_KEYS = 2**31 - 2**20  # rows are counted in int32
+MAX_WIDTH, MAX_SLOTS = 128, 128  # what shared memory holds
+MAX_KEYS = 2**30  # rows, and the ends of groups of them, are counted in int32
 # Rows summed in one go by tensor cores, which round sums towards 0: long ones would drift.
 PIECE = 2**13
 PIECE_LEFT_OUT = 2**10  # and where rows are left out: pieces that hold none of them are faster
@@ -23,7 +23,7 @@ BLOCK_QUERIES, BLOCK_KEYS = 64, 64  # of a program
 
 
 def fits(problem: Problem) -> bool:
-    """Whether the kernels can do it: shared keys on a GPU, float32 scores, Triton installed."""
+    """Whether the kernels can do it: shared, not too wide keys on a GPU; Triton installed."""
     values = problem.keys.values
     return (
         values.device.type in DEVICES
@@ -31,6 +31,7 @@ def fits(problem: Problem) -> bool:
         and not problem.keys.per_example
         and problem.keys.dtype == torch.float32
         and values.shape[1] <= MAX_WIDTH
+        and problem.queries_BSd.shape[1] <= MAX_SLOTS
         and values.stride(1) == 1
         and len(values) <= MAX_KEYS
     )

@@ -66,6 +66,12 @@ class KeyTable:
             )
         if values.device != queries.device:
             raise UserError(f"keys are on {values.device}, queries on {queries.device}: move one")
+        if scales is not None:
+            if scales.device != values.device or not scales.is_floating_point():
+                raise UserError(
+                    f"scales are {scales.dtype} on {scales.device}: give float32 beside the keys"
+                )
+            scales = scales.float().contiguous()
         exact = scales is None and values.dtype == queries.dtype == torch.float64
         return cls(values, scales, torch.float64 if exact else torch.float32)
 

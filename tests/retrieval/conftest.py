@@ -25,6 +25,12 @@ class DrawOn:
         out = retrieval.draw(*map(self._move, args), **moved)
         return Draw(*(field.cpu() for field in out))
 
+    def weight_rounding(self, dtype):
+        """Of the weights that key sums are made with, relative: tensor cores take some bits."""
+        if not self.is_fused or self.interpreted:
+            return 0
+        return 2**-16 if dtype in (torch.bfloat16, torch.int8) else 2**-20
+
     def few(self, number, fewer):
         """`number`, or `fewer` where Triton's interpreter is too slow for it."""
         return fewer if self.interpreted else number

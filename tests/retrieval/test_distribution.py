@@ -98,7 +98,8 @@ def peaked(num_keys, seed):
 
 @pytest.mark.parametrize("num_keys", [200, 5000, 100_000])
 def test_slots_after_a_row_of_nearly_all_mass(draw, num_keys):
-    num_keys = draw.few(num_keys, min(num_keys, 5000))
+    if num_keys > draw.few(num_keys, 5000):
+        pytest.skip("too slow in Triton's interpreter")
     batch, keys = draw.few(5_000, 100), peaked(num_keys, 7)
     with torch.no_grad():
         out = draw(torch.ones(batch, 3, 1), keys, 0.001, generator=seeded(8), scale=1.0)
@@ -112,7 +113,8 @@ def test_slots_after_a_row_of_nearly_all_mass(draw, num_keys):
 
 @pytest.mark.parametrize("num_keys", [200, 5000, 100_000])
 def test_log_prob_and_gradient_after_a_row_of_nearly_all_mass(draw, num_keys):
-    num_keys = draw.few(num_keys, min(num_keys, 5000))
+    if num_keys > draw.few(num_keys, 5000):
+        pytest.skip("too slow in Triton's interpreter")
     keys = peaked(num_keys, 9)
     queries = torch.ones(4, 3, 1, requires_grad=True)
     out = draw(queries, keys, 0.001, generator=seeded(10), scale=1.0)
