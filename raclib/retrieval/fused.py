@@ -11,10 +11,11 @@ from raclib.retrieval.problem import Problem
 from raclib.retrieval.stats import KeySums, TileStats
 
 if HAS_TRITON := find_spec("triton") is not None:
-    from raclib.retrieval import kernels
+    from raclib.retrieval.scan_kernel import scan_kernel
+    from raclib.retrieval.tile_kernel import launch_options, tile_scores_kernel
 
 DEVICES = {"cuda"}
-MAX_WIDTH, MAX_SLOTS = 128, 128  # what shared memory holds
+MAX_WIDTH, MAX_SLOTS = 128, 64  # what shared memory holds
 MAX_KEYS = 2**30  # rows, and the ends of groups of them, are counted in int32
 # Rows summed in one go by tensor cores, which round sums towards 0: long ones would drift.
 PIECE = 2**13
@@ -89,7 +90,7 @@ def _launch_scan(
     num_taken = 0 if taken_NJ is None else taken_NJ.shape[1]
     # The kernel takes the tensors of `TileStats` and `KeySums` in the order of their attributes.
     with torch.cuda.device_of(values):
-        kernels.scan_kernel[(len(group_W),)](
+        scan_kernel[(len(group_W),)](
             problem.queries_BSd,
             problem.lo_B,
             problem.hi_B,
@@ -116,7 +117,7 @@ def _launch_scan(
             M=BLOCK_QUERIES,
             C=BLOCK_KEYS,
             D=_padded(width),
-            **kernels.launch_options(values.dtype),
+            **launch_options(values.dtype),
         )
 
 
@@ -126,7 +127,7 @@ def tile_scores(problem: Problem, tile: int, tile_B: Tensor, slot: int, taken_BJ
     values, scales = problem.keys.values, problem.keys.scales
     scores_BST = problem.queries_BSd.new_empty(batch, slots - slot, tile)
     with torch.cuda.device_of(values):
-        kernels.tile_scores_kernel[(batch, -(-tile // BLOCK_KEYS))](
+        tile_scores_kernel[(batch, -(-tile // BLOCK_KEYS))](
             problem.queries_BSd,
             problem.lo_B,
             problem.hi_B,
@@ -147,7 +148,7 @@ def tile_scores(problem: Problem, tile: int, tile_B: Tensor, slot: int, taken_BJ
             M=_padded(slots - slot),
             C=BLOCK_KEYS,
             D=_padded(width),
-            TYPE=kernels.launch_options(values.dtype)["TYPE"],
+            TYPE=launch_options(values.dtype)["TYPE"],
         )
     return scores_BST
 
