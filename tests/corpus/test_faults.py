@@ -28,7 +28,7 @@ def test_a_server_killed_with_a_fetch_in_hand(corpus, rows, same, pids, replicas
             pending = client.fetch_async(ids, ALL)
             os.kill(victim, signal.SIGKILL)
             assert same(pending.result(timeout=60), rows, ids)
-            assert replicas == 1 or time.monotonic() - began < 1.5
+            assert replicas == 1 or time.monotonic() - began < 5
         assert victim not in pids(store)
 
 
@@ -99,7 +99,7 @@ def test_a_server_killed_every_second(corpus, rows, same, running_servers, num_s
         finally:
             stop.set()
             killer.join()
-        assert len(killed) >= 0.7 * took
+        assert len(killed) >= 0.5 * took
 
 
 def flip_a_bit(path: Path) -> None:
