@@ -46,6 +46,16 @@ def ray_cluster():
 
 
 @pytest.fixture(scope="session")
+def pids(ray_cluster):
+    """Gives the process ids of a store's servers; waits for those that restart."""
+
+    def ask(store) -> list[int]:
+        return ray_cluster.get([server.mount.remote() for server in store.routing.servers])
+
+    return ask
+
+
+@pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory) -> AmazonConfig:
     """Sixteen steps of 32 examples over 2,000 generated reviews."""
     folder = tmp_path_factory.mktemp("tiny")

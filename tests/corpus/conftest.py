@@ -89,13 +89,6 @@ def copy(corpus, tmp_path):
     return open_corpus(str(tmp_path / "copy"))
 
 
-def _pids(store) -> list[int]:
-    """Process ids of a store's servers; waits for those that restart."""
-    import ray
-
-    return ray.get([server.mount.remote() for server in store.routing.servers])
-
-
 def _running_servers() -> set[int]:
     """Process ids of every server on this machine."""
     found = set()
@@ -105,11 +98,6 @@ def _running_servers() -> set[int]:
             if process.read_bytes().startswith(b"ray::ShardServer"):
                 found.add(int(process.parent.name))
     return found
-
-
-@pytest.fixture(scope="session")
-def pids():
-    return _pids
 
 
 @pytest.fixture(scope="session")

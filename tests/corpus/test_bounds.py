@@ -63,14 +63,14 @@ def anonymous_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("mount", ["mmap", "range"])
-def test_memory_of_a_server_of_a_huge_corpus(ray_cluster, huge, tmp_path, mount):
+def test_memory_of_a_server_of_a_huge_corpus(ray_cluster, pids, huge, tmp_path, mount):
     budget = 20 * 2**20
     options = {"mount": mount, "cache_dir": str(tmp_path), "cache_bytes": 2 * budget}
     rng = np.random.default_rng(0)
     with CorpusStore.start(huge, num_servers=1, **options) as store:
         client = store.client(local=False)
         client.fetch([0], ("embedding",))
-        (pid,) = ray_cluster.get([server.mount.remote() for server in store.routing.servers])
+        (pid,) = pids(store)
         before = anonymous_bytes(pid)
         for _ in range(20):
             found = client.fetch(rng.integers(0, NUM_ROWS, 200), ("embedding", "time"))
@@ -100,13 +100,13 @@ def many(tmp_path):
 
 
 @pytest.mark.slow
-def test_labels_of_a_hundred_million_rows(ray_cluster, many):
+def test_labels_of_a_hundred_million_rows(ray_cluster, pids, many):
     corpus = open_corpus(many)
     assert (len(corpus), corpus.time_range) == (MANY, (0, MANY - 1))
     rng = np.random.default_rng(1)
     with CorpusStore.start(corpus, num_servers=1) as store:
         client = store.client(local=False)
-        (pid,) = ray_cluster.get([server.mount.remote() for server in store.routing.servers])
+        (pid,) = pids(store)
         for _ in range(200):
             ids = rng.integers(0, MANY, 8192)
             assert (client.fetch(ids, ("label",))["label"] == ids % 101).all()

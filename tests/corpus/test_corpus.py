@@ -1,5 +1,4 @@
 import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,9 @@ from raclib.errors import UserError
 
 
 @pytest.fixture
-def damaged(corpus, tmp_path):
+def damaged(copy):
     """A copy of the corpus to damage, and the path of one of its files."""
-    copy = tmp_path / "copy"
-    shutil.copytree(corpus.uri, copy)
-    return open_corpus(str(copy)), copy / "shards" / corpus.shards[1].id / "embedding.npy"
+    return copy, Path(copy.uri, "shards", copy.shards[1].id, "embedding.npy")
 
 
 def test_reads_any_interval(corpus, rows):

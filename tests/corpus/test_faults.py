@@ -13,7 +13,6 @@ from raclib.corpus import Corpus, CorpusStore
 from raclib.errors import UserError
 
 ALL = ("embedding", "pair", "label", "flag", "time")
-MOUNTS = ("mmap", "hydrate", "range")
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 

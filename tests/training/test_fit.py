@@ -89,18 +89,17 @@ def test_a_killed_worker_is_replaced(store, tiny_run, logger, uninterrupted):
     assert_equal_runs(found, uninterrupted[0])
 
 
-def test_a_killed_server_is_replaced(ray_cluster, store, tiny_run, logger, uninterrupted):
-    pids = ray_cluster.get([server.mount.remote() for server in store.routing.servers])
+def test_a_killed_server_is_replaced(pids, store, tiny_run, logger, uninterrupted):
+    before = pids(store)
 
     def kill_servers():
-        for pid in pids:
+        for pid in before:
             os.kill(pid, signal.SIGKILL)
 
     interrupter = logger_that(logger, kill_servers, at_step=6)
     found = fit_run(store, tiny_run(), interrupter, local=False)
     assert_equal_runs(found, uninterrupted[0])
-    after = ray_cluster.get([server.mount.remote() for server in store.routing.servers])
-    assert not set(pids) & set(after)
+    assert not set(before) & set(pids(store))
 
 
 def test_losses_of_the_first_steps_are_golden(uninterrupted):
