@@ -37,6 +37,8 @@ class Rollout:
 
 def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2: Tensor) -> Rollout:
     """Draws each slot from the softmax over the rows left; overwrites `stats`."""
+    if tile >= len(problem.keys):
+        return _sampled_from_one_tile(problem, uniforms_BS2[..., 1])
     shape = problem.queries_BSd.shape[:-1]
     rows_BS = torch.full(shape, -1, device=problem.lo_B.device)
     log2_prob_BS, log2_total_BS = uniforms_BS2.new_zeros(2, *shape)
@@ -61,6 +63,8 @@ def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2:
 
 def greedy_rollout(problem: Problem, tops_BSN: Tensor, tile: int) -> Tensor:
     """The best row left in each slot, [B, S], ties to the lowest; overwrites `tops_BSN`."""
+    if tile >= len(problem.keys):
+        return _greedy_from_one_tile(problem)
     rows_BS = torch.full(tops_BSN.shape[:-1], -1, device=tops_BSN.device)
     scorer = _TileScorer(problem, tile)
     for slot in range(rows_BS.shape[1]):
@@ -72,26 +76,55 @@ def greedy_rollout(problem: Problem, tops_BSN: Tensor, tile: int) -> Tensor:
     return rows_BS
 
 
-class _TileScorer:
-    """Scores of one tile an example, less the rows drawn.
+def _sampled_from_one_tile(problem: Problem, uniforms_BS: Tensor) -> Rollout:
+    """As `sampled_rollout`, where one tile holds all rows: all scores are held."""
+    scores_BSK = _score_all(problem)
+    rows_BS = torch.full(uniforms_BS.shape, -1, device=scores_BSK.device)
+    log2_prob_BS, log2_total_BS = uniforms_BS.new_zeros(2, *uniforms_BS.shape)
+    for slot, scores_BK in enumerate(scores_BSK.unbind(1)):
+        _mask_drawn(scores_BK, rows_BS[:, :slot])
+        inside_BK = (scores_BK > FLOOR).to(scores_BK.dtype)
+        at_B, log2_row_B, total_B = _sample(scores_BK, inside_BK, uniforms_BS[:, slot])
+        drawn_B = total_B > FLOOR
+        rows_BS[:, slot] = torch.where(drawn_B, at_B, -1)
+        log2_prob_BS[:, slot] = log2_row_B.where(drawn_B, 0.0)
+        log2_total_BS[:, slot] = total_B
+    return Rollout(rows_BS, log2_prob_BS * math.log(2), log2_total_BS)
 
-    Where all rows are in one tile its scores are kept: a row drawn is masked in them once.
-    """
+
+def _greedy_from_one_tile(problem: Problem) -> Tensor:
+    """As `greedy_rollout`, where one tile holds all rows."""
+    scores_BSK = _score_all(problem)
+    rows_BS = torch.full(scores_BSK.shape[:2], -1, device=scores_BSK.device)
+    for slot, scores_BK in enumerate(scores_BSK.unbind(1)):
+        _mask_drawn(scores_BK, rows_BS[:, :slot])
+        best_B, at_B = scores_BK.max(-1)
+        rows_BS[:, slot] = torch.where(best_B > FLOOR, at_B, -1)
+    return rows_BS
+
+
+def _score_all(problem: Problem) -> Tensor:
+    """Scores [B, S, K], MASKED outside the intervals."""
+    scores_BSK = problem.queries_BSd @ problem.keys.read().mT
+    row_K = torch.arange(len(problem.keys), device=scores_BSK.device)
+    out_BK = (row_K < problem.lo_B[:, None]) | (row_K >= problem.hi_B[:, None])
+    return scores_BSK.masked_fill_(out_BK[:, None], MASKED)
+
+
+def _mask_drawn(scores_BK: Tensor, drawn_BJ: Tensor) -> None:
+    """Where nothing was drawn (-1) nothing is eligible: masking row 0 then changes nothing."""
+    scores_BK.scatter_(1, drawn_BJ.clamp_min(0), MASKED)
+
+
+class _TileScorer:
+    """Scores of one tile an example, less the rows drawn."""
 
     def __init__(self, problem: Problem, tile: int) -> None:
         self.problem, self.tile = problem, tile
         self.fused = fused.fits(problem)
-        self.kept_BST: Tensor | None = None
-        if tile >= len(problem.keys):
-            batch = slice(0, len(problem.lo_B))
-            none_BS = problem.lo_B.new_empty(batch.stop, 0)
-            self.kept_BST = self._fresh(batch, 0, torch.zeros_like(problem.lo_B), none_BS)
 
     def score(self, slot: int, tile_B: Tensor, rows_BS: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yields examples and scores [b, S - slot, T] of their tiles for this slot and later."""
-        if self.kept_BST is not None:
-            yield slice(0, len(tile_B)), self.kept_BST[:, slot:]
-            return
         _, slots, width = self.problem.queries_BSd.shape
         held = slots - slot + (0 if self.fused else width)
         step = max(room(HELD_NUMBERS, tile_B.device) // (self.tile * held), 1)
