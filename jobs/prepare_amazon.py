@@ -6,9 +6,9 @@ from pathlib import Path
 
 from raclib.cli import main
 from raclib.cluster import connect
-from raclib.config import AmazonConfig
 from raclib.corpus import Corpus
 from raclib.paths import resolve
+from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.prepare import prepare
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
@@ -16,7 +16,7 @@ DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.y
 
 def run(config: AmazonConfig) -> None:
     """Prepares the corpus and says what it holds."""
-    config = resolve(config)
+    config = resolve(config, corpus=config.corpus_uri)
     connect(config.num_workers)
     lines = describe(prepare(config))
     width = max(map(len, lines)) + 2

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from raclib.cli import main
 from raclib.cluster import connect
-from raclib.config import AmazonConfig
 from raclib.corpus import CorpusStore
 from raclib.evaluation.amazon import baselines, evaluate, report
 from raclib.evaluation.serving import log_model
 from raclib.paths import resolve
+from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.prepare import prepare
 from raclib.tasks.amazon.task import AmazonTask
 from raclib.tracking import environment_tags, flatten, track
@@ -23,7 +23,7 @@ CONTEXT = {"no context": False, "retrieval": True}
 
 def run(config: AmazonConfig) -> None:
     """Prepares the corpus, trains both classifiers, compares them with the baselines."""
-    config = resolve(config)
+    config = resolve(config, corpus=config.corpus_uri)
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
     check_claim(run_uri, params)
     connect(config.num_workers, log_to_driver=True)
@@ -40,7 +40,7 @@ def run(config: AmazonConfig) -> None:
             for name, with_context in CONTEXT.items():
                 with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
                     fitted = fit(task, config, with_context, loggers[name])
-                    probabilities[name] = fitted.test
+                    probabilities[name] = fitted.test.probability
                     log_model(config, fitted.weights)
         for name, probability in baselines(task).items():
             with follow(name, key=f"{run_uri}/{name}") as loggers[name]:

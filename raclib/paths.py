@@ -3,9 +3,11 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from raclib.config import AmazonConfig
+from raclib.config import RunSettings
 
+Settings = TypeVar("Settings", bound=RunSettings)
 SQLITE = "sqlite:///"
 
 
@@ -28,11 +30,16 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else str(home() / Path(uri).expanduser())
 
 
-def resolve(config: AmazonConfig) -> AmazonConfig:
-    """The configuration with absolute paths: workers run in folders of their own."""
+def resolve(config: Settings, **paths: str) -> Settings:
+    """The configuration with absolute paths: workers run in folders of their own.
+
+    Args:
+        config: What the job was told.
+        paths: Further fields of the configuration that hold a path, and the paths.
+    """
     return replace(
         config,
         storage_path=absolute(config.storage_path),
-        corpus=absolute(config.corpus_uri),
         tracking=replace(config.tracking, uri=absolute(config.tracking.uri)),
+        **{name: absolute(path) for name, path in paths.items()},  # type: ignore[arg-type]
     )

@@ -46,6 +46,13 @@ class RunLogger:
             points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
             MlflowClient(self.uri).log_batch(self.run_id, metrics=points)
 
+    def curve(self, metric: str) -> pd.Series:
+        """A metric's values by step; where a resumed run did a step again, the last one."""
+        points = MlflowClient(self.uri).get_metric_history(self.run_id, metric)
+        rows = [(point.step, point.timestamp, point.value) for point in points]
+        found = pd.DataFrame(rows, columns=["step", "logged", metric])
+        return found.sort_values(["step", "logged"]).groupby("step")[metric].last()
+
     def log_figure(self, figure: Figure, name: str) -> None:
         """Keeps a figure as a PNG artifact."""
         MlflowClient(self.uri).log_figure(self.run_id, figure, f"{name}.png")

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from raclib.config import (
+from raclib.tasks.amazon.config import (
     AmazonConfig,
+    AmazonRetrievalConfig,
+    AmazonTrainConfig,
     EncoderConfig,
     GeneratedConfig,
     KeyConfig,
     ModelConfig,
-    RetrievalConfig,
     RuleConfig,
     SplitConfig,
-    TrainConfig,
 )
 
 # Before Ray is imported: tests never report usage, and Train restarts fast after a killed worker.
@@ -70,8 +70,8 @@ def tiny_config(tmp_path_factory) -> AmazonConfig:
         rows_per_shard=500,
         split=SplitConfig(256, 800, 64, 200, window=300, num_bins=4, examples_per_bin=60),
         model=ModelConfig(16, 4, 1, 2, 4, 8.0),
-        retrieval=RetrievalConfig(num_draws=3, max_temperature=0.1, min_temperature=0.05),
-        train=TrainConfig(num_epochs=2, batch_size=32, checkpoint_every=4, log_every=1),
+        retrieval=AmazonRetrievalConfig(num_draws=3, max_temperature=0.1, min_temperature=0.05),
+        train=AmazonTrainConfig(num_epochs=2, batch_size=32, checkpoint_every=4, log_every=1),
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from raclib.cli import find_mistake, parse
-from raclib.config import AmazonConfig, date_to_ms
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUICKSTART = CONFIGS / "amazon_quickstart.yaml"

@@ -3,7 +3,8 @@
 import pytest
 from mlflow.tracking import MlflowClient
 
-from raclib.config import AmazonConfig, TrackingConfig
+from raclib.config import TrackingConfig
+from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tracking import environment_tags, flatten, track
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from raclib.config import date_to_ms
 from raclib.evaluation.baselines import neighbour_vote, recent_share
 from raclib.evaluation.over_time import compare
 from raclib.evaluation.report import plot_over_time, print_table
 from raclib.retrieval.keys import KeySet
+from raclib.tasks.amazon.config import date_to_ms
 from raclib.tasks.amazon.labels import label_reviews
 from raclib.tasks.amazon.task import AmazonTask
 from raclib.tracking import RunLogger

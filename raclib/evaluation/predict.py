@@ -1,51 +1,46 @@
 """Predictions by greedy retrieval, the zero-temperature limit used after training."""
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from raclib.batch import Batch, to_tensors
+from raclib.batch import Batch
 from raclib.config import RetrievalConfig
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.draw import draw
 from raclib.training.step import History
-from raclib.training.task import Task
+
+
+class Predictions(NamedTuple):
+    """What a model says of the examples of a split, and what is true.
+
+    Attributes:
+        probability: Of label 1, float32 `[N]`.
+        label: int64 `[N]`.
+    """
+
+    probability: np.ndarray
+    label: np.ndarray
 
 
 @torch.no_grad()
 def predict(
-    model: RetrievalClassifier,
-    history: History | None,
-    task: Task,
-    rows: np.ndarray,
-    device: torch.device,
-    progress: Callable[[int], object] = int,
+    model: RetrievalClassifier, history: History | None, batch: Batch, config: RetrievalConfig
 ) -> Tensor:
-    """Probability of label 1 for rows to predict.
+    """Probability of label 1 for a batch, `[B]` float32, by a model that stays in training mode.
 
     Args:
         model: Query generator and classifier.
         history: What may be retrieved; None for the classifier without context.
-        task: Reads the rows.
-        rows: Row ids `[N]`; in time order, so that a batch shares most of its window.
-        device: Where the model is.
-        progress: Told the number of rows of every batch done.
-
-    Returns:
-        Probabilities `[N]`, float32, on the device.
+        batch: Examples, as `Task.load` gives them.
+        config: Whether the classifier sees its input.
     """
     model.eval()
-    probabilities = [torch.empty(0, device=device)]
-    batch_size = task.config.evaluate.batch_size
-    for part in np.split(rows, range(batch_size, len(rows), batch_size)):
-        batch = to_tensors(task.read(part), device)
-        logits_BC = classify_greedy(model, history, batch, task.config.retrieval)
-        probabilities.append(logits_BC.softmax(dim=1)[:, 1])
-        progress(len(part))
+    probability_B = classify_greedy(model, history, batch, config).softmax(dim=1)[:, 1]
     model.train()
-    return torch.cat(probabilities)
+    return probability_B
 
 
 def classify_greedy(

@@ -33,7 +33,7 @@ def print_table(comparison: pd.DataFrame, titles: dict[int, str]) -> None:
         for method in part["method"].unique():
             mine = part[part["method"] == method].set_index("score")
             table.add_row(method, *(_cell(mine.loc[name], part, name) for name in SCORES))
-        _print(table)
+        print_rich(table)
 
 
 def print_spread(scores: pd.DataFrame, title: str) -> None:
@@ -50,10 +50,11 @@ def print_spread(scores: pd.DataFrame, title: str) -> None:
             for name in SCORES
         ]
         table.add_row(str(method), *cells)
-    _print(table)
+    print_rich(table)
 
 
-def _print(table: Table) -> None:
+def print_rich(table: Table) -> None:
+    """Prints a table, wide enough for files where there is no terminal."""
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
 
 

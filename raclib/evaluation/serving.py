@@ -22,12 +22,12 @@ from torch import Tensor
 
 from raclib.batch import to_tensors
 from raclib.cli import parse
-from raclib.config import AmazonConfig
 from raclib.corpus import open_corpus
 from raclib.corpus.mounts import choose_mount
 from raclib.corpus.server import ShardReader
 from raclib.evaluation.predict import classify_greedy
 from raclib.retrieval.keys import KeySet
+from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.data import ReviewHistory, ReviewReader
 from raclib.tasks.amazon.encoders import build_encoder
 from raclib.tasks.amazon.keys import KeyTransform

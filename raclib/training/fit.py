@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
-from raclib.config import AmazonConfig
+from raclib.config import RunSettings
 from raclib.errors import UserError
+from raclib.evaluation.predict import Predictions
 from raclib.tracking import RunLogger
 from raclib.training.checkpoint import model_weights
 from raclib.training.task import Task
@@ -24,15 +24,15 @@ class Fitted:
     """A trained model and what it predicts.
 
     Attributes:
-        test: Probability of label 1 for each test example, float32 `[N]`.
+        test: What it says of the test examples.
         weights: State of the model, on the CPU.
     """
 
-    test: np.ndarray
+    test: Predictions
     weights: dict[str, Tensor]
 
 
-def fit(task: Task, config: AmazonConfig, with_context: bool, logger: RunLogger) -> Fitted:
+def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) -> Fitted:
     """Trains a model, or continues its training, and predicts the test examples.
 
     Args:
@@ -62,23 +62,22 @@ def fit(task: Task, config: AmazonConfig, with_context: bool, logger: RunLogger)
     if "error" in outcome:
         raise UserError(outcome["error"])
     assert result.checkpoint is not None
-    return Fitted(outcome["test"], model_weights(result.checkpoint))
+    return Fitted(Predictions(**outcome), model_weights(result.checkpoint))
 
 
-def uses_gpu(config: AmazonConfig) -> bool:
+def uses_gpu(config: RunSettings) -> bool:
     """Whether workers get a GPU each: as told, else if the cluster has enough of them."""
     if config.use_gpu is not None:
         return config.use_gpu
     return ray.cluster_resources().get("GPU", 0) >= config.num_workers
 
 
-def check_workers(config: AmazonConfig) -> None:
+def check_workers(config: RunSettings) -> None:
     """Refuses a batch that cannot be shared, and a cluster that would wait for ever."""
     size, num = config.train.batch_size, config.num_workers
-    if size % num or size > config.split.train_examples:
+    if size % num:
         raise UserError(
-            f"train.batch_size: {size} must be a multiple of num_workers ({num}) and at most "
-            f"split.train_examples ({config.split.train_examples})"
+            f"train.batch_size: {size} must be a multiple of num_workers ({num}); change one"
         )
     num_cores = ray.cluster_resources().get("CPU", 0)
     if num_cores <= num:

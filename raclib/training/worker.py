@@ -11,19 +11,18 @@ import torch.distributed
 from ray.experimental import tqdm_ray
 from torch import nn
 
-from raclib.batch import Batch, to_tensors
+from raclib.batch import Batch
 from raclib.errors import UserError
 from raclib.evaluation.metrics import score
-from raclib.evaluation.predict import predict
+from raclib.evaluation.predict import Predictions, predict
 from raclib.retrieval.estimators import build_estimator
 from raclib.tracking import RunLogger
 from raclib.training import checkpoint
-from raclib.training.examples import Order, stream_examples
 from raclib.training.noise import step_noise
 from raclib.training.optimizer import ScheduledAdamW
 from raclib.training.schedules import temperature
 from raclib.training.step import PlainStep, RetrievalStep
-from raclib.training.task import Split, Task
+from raclib.training.task import Split, Task, parts
 from raclib.training.timer import Timer
 
 
@@ -50,7 +49,7 @@ def run_worker(assignment: Assignment) -> dict:
     try:
         worker = Worker(assignment)
         worker.train()
-        return {"test": worker.predict("test")}
+        return worker.predict("test")._asdict()
     except UserError as error:
         return {"error": str(error)}
 
@@ -66,53 +65,55 @@ class Worker:
         self.device = ray.train.torch.get_device()
         self.timer = Timer()
         config = self.task.config
-        self.order = Order(
-            self.task.examples("train"),
-            config.train.batch_size,
-            config.train.num_epochs,
-            config.seed,
-        )
         torch.manual_seed(config.seed)
         self.model = self.task.build_model(self.with_context).to(self.device)
         self.step_module = self._build_step().to(self.device)
         self.module = ray.train.torch.prepare_model(self.step_module)
-        self.optimizer = ScheduledAdamW(self.model, config.train, self.order.num_steps)
+        self.optimizer = ScheduledAdamW(self.model, config.train, self.task.num_steps)
 
     def train(self) -> None:
         """Does the steps that are not yet done."""
         config = self.task.config.train
         start = checkpoint.restore(self.step_module, self.optimizer.adamw)
-        batches = stream_examples(self.order, self.task.read, start, self.rank, self.num_workers)
-        bar = self._progress_bar(self.order.num_steps, "", "step")
+        batches = self.task.stream(start, self.rank, self.num_workers, self.device)
+        bar = self._progress_bar(self.task.num_steps, "", "step")
         bar.update(start)
-        for step, arrays in enumerate(batches, start):
-            metrics = self._step(step, to_tensors(arrays, self.device))
-            done, is_last = step + 1, step + 1 == self.order.num_steps
+        for step, batch in enumerate(batches, start):
+            metrics = self._step(step, batch)
+            done, is_last = step + 1, step + 1 == self.task.num_steps
             bar.update(1)
             if done % config.log_every == 0 or is_last:
-                self.logger.log({**metrics, **self._diagnostics()}, done, self.rank)
+                found = self._diagnostics(metrics["temperature"])
+                self.logger.log({**metrics, **found}, done, self.rank)
             if done % config.checkpoint_every == 0 or is_last:
                 self.logger.log(self._validate(), done, self.rank)
                 checkpoint.save(self.step_module, self.optimizer.adamw, done)
         bar.close()
 
-    def predict(self, split: Split) -> np.ndarray:
-        """Probability of label 1 for every example of a split, float32, by greedy retrieval.
+    def predict(self, split: Split) -> Predictions:
+        """Predicts every example of a split by greedy retrieval.
 
         Every worker predicts its share and gets the whole.
         """
-        rows = self.task.examples(split)
         history = self.task.history(split, self.device) if self.with_context else None
-        mine = slice(self.rank, None, self.num_workers)
-        bar = self._progress_bar(len(rows[mine]), f"{split}, ", " examples")
-        probabilities_N = torch.zeros(len(rows), device=self.device)
-        probabilities_N[mine] = predict(
-            self.model, history, self.task, rows[mine], self.device, bar.update
-        )
+        rows = parts(self.task, split)
+        bar = self._progress_bar(sum(map(len, rows)), f"{split}, ", " examples")
+        found = []
+        for number, part in enumerate(rows):
+            # The shares of the others stay zero, so that their sum is the whole.
+            mine_2N = torch.zeros(2, len(part), device=self.device)
+            if number % self.num_workers == self.rank:
+                batch = self.task.load(split, part, self.device)
+                probability_N = predict(self.model, history, batch, self.task.config.retrieval)
+                mine_2N = torch.stack([probability_N, batch["label"].float()])
+            found.append(mine_2N)
+            bar.update(len(part))
         bar.close()
+        found_2N = torch.cat(found, dim=1)
         if self.num_workers > 1:
-            torch.distributed.all_reduce(probabilities_N)
-        return probabilities_N.cpu().numpy()
+            torch.distributed.all_reduce(found_2N)
+        probability, label = found_2N.cpu().numpy()
+        return Predictions(probability, label.astype(np.int64))
 
     def _build_step(self) -> nn.Module:
         if not self.with_context:
@@ -133,7 +134,7 @@ class Worker:
             config.retrieval.num_sets,
             config.retrieval.num_draws,
         ).to(self.device)
-        progress = step / max(1, self.order.num_steps - 1)
+        progress = step / max(1, self.task.num_steps - 1)
         self.module.train()
         with self.timer("forward"):
             loss, metrics = self.module(
@@ -143,21 +144,20 @@ class Worker:
             metrics |= self.optimizer.step(loss, step)
         return {**metrics, "temperature": temperature(progress, config.retrieval)}
 
-    def _diagnostics(self) -> dict[str, float]:
+    def _diagnostics(self, temperature: float) -> dict[str, float]:
         on_gpu = self.device.type == "cuda"
         peak = (
             torch.cuda.max_memory_allocated(self.device)
             if on_gpu
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         )
-        found = self.task.diagnostics(self.model)
+        found = self.task.diagnostics(self.model, temperature, self.device)
         return {**found, **self.timer.reset(), "peak_memory_bytes": peak}
 
     def _validate(self) -> dict[str, float]:
-        rows = self.task.examples("validation")
         with self.timer("validate"):
-            probabilities_N = self.predict("validation")
-        scores = score(self.task.read(rows)["label"], probabilities_N)
+            found = self.predict("validation")
+        scores = score(found.label, found.probability)
         return {f"validation/{name}": float(value) for name, value in scores.items()}
 
     def _progress_bar(self, total: int, what: str, unit: str) -> tqdm_ray.tqdm:

@@ -27,7 +27,8 @@ def test_a_loaded_model_predicts_reviews_as_the_trained_one_does(
         cpu = torch.device("cpu")
         rows = np.arange(1500, 1600)
         history = task.history("test", cpu) if with_context else None
-        expected = predict(model, history, task, rows, cpu).numpy()
+        batch = task.load("test", rows, cpu)
+        expected = predict(model, history, batch, tiny_config.retrieval).numpy()
     tracking = TrackingConfig(f"sqlite:///{tmp_path / 'mlflow.db'}")
     with track(tracking, "model", "model", {}, {}) as logger:
         log_model(tiny_config, model.state_dict())

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from raclib.cli import main, parse
-from raclib.config import AmazonConfig
 from raclib.corpus import open_corpus
+from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.prepare import prepare
 
 JOB = Path(__file__).parents[2] / "jobs" / "prepare_amazon.py"

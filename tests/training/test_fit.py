@@ -55,7 +55,7 @@ def fit_run(store, config, logger, local=True):
 
 
 def assert_equal_runs(found, expected, tolerance=1e-6):
-    np.testing.assert_allclose(found.test, expected.test, rtol=tolerance)
+    np.testing.assert_allclose(found.test.probability, expected.test.probability, rtol=tolerance)
     for name, values in expected.weights.items():
         np.testing.assert_allclose(found.weights[name], values, rtol=tolerance, atol=tolerance)
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from raclib.batch import Arrays, Batch, to_tensors
-from raclib.config import AmazonConfig
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
+from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.labels import label_reviews
 
 Fetch = Callable[[np.ndarray, tuple[str, ...]], Arrays]

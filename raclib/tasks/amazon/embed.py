@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raclib.config import EncoderConfig
 from raclib.corpus import Field, ShardInfo, write_field
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import resolve
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import EncoderConfig
 from raclib.tasks.amazon.encoders import Encoder, build_encoder
 from raclib.tasks.amazon.precomputed import PrecomputedEmbeddings
 from raclib.tasks.amazon.sort import reviews_uri

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from raclib.config import EncoderConfig
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import EncoderConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

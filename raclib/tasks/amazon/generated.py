@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raclib.config import GeneratedConfig, date_to_ms
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import GeneratedConfig, date_to_ms
 from raclib.tasks.amazon.reviews import SCHEMA, Tally
 
 NUM_RATINGS = 5

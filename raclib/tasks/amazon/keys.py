@@ -8,10 +8,10 @@ from zipfile import BadZipFile
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
-from raclib.config import KeyConfig
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import read_bytes
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import KeyConfig
 
 # Keys depend on no seed of a run: runs of several seeds share one corpus.
 SEED = 0

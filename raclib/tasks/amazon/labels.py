@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raclib.config import RuleConfig, date_to_ms
+from raclib.tasks.amazon.config import RuleConfig, date_to_ms
 
 
 def label_reviews(rating: np.ndarray, time: np.ndarray, rule: RuleConfig) -> np.ndarray:

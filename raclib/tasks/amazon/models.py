@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from raclib.batch import Batch
-from raclib.config import AmazonConfig, ModelConfig
 from raclib.models.classifier import RetrievalClassifier
 from raclib.models.fourier import FourierEmbedding
 from raclib.models.perceiver import PerceiverStage
 from raclib.retrieval.query import SimilarityResidual
+from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
 
 
 class Standardize(nn.Module):

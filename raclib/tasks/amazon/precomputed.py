@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from raclib.config import EncoderConfig
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import EncoderConfig
 
 MINILM_DIM = 384
 

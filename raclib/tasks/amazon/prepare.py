@@ -9,11 +9,11 @@ import ray.data
 from tqdm import tqdm
 
 from raclib.cluster import quiet_ray_data, this_node
-from raclib.config import AmazonConfig, EncoderConfig, date_to_ms
 from raclib.corpus import Corpus, open_corpus, publish
 from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import normalise
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import AmazonConfig, EncoderConfig, date_to_ms
 from raclib.tasks.amazon.embed import ShardEncoder, ShardEncoderActor, embedded_fields
 from raclib.tasks.amazon.encoders import check_encoder, describe_encoder
 from raclib.tasks.amazon.key_shards import (

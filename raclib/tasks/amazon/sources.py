@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from raclib.config import AmazonConfig, GeneratedConfig
 from raclib.corpus.files import local_path, normalise, resolve
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import AmazonConfig, GeneratedConfig
 from raclib.tasks.amazon.download import category_url, download
 from raclib.tasks.amazon.generated import generate_reviews
 from raclib.tasks.amazon.reviews import Tally, public_name, read_reviews, reading

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raclib.config import SplitConfig
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import SplitConfig
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,22 @@
 """The Amazon task as training sees it: examples, histories, a model."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 
-from raclib.batch import Arrays
-from raclib.config import AmazonConfig, date_to_ms
+from raclib.batch import Batch, to_tensors
 from raclib.corpus import Corpus, CorpusClient
+from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.keys import KeySet
+from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
 from raclib.tasks.amazon.data import ReviewHistory, ReviewReader, input_statistics
 from raclib.tasks.amazon.models import build_model
 from raclib.tasks.amazon.splits import make_splits
+from raclib.tasks.examples import Order, stream_examples
 
 Split = Literal["train", "validation", "test"]
 
@@ -33,10 +36,31 @@ class AmazonTask:
         cutoff = date_to_ms(config.rule.cutoff)
         self.splits = make_splits(corpus.read("time"), cutoff, config.split, config.seed)
         self.statistics = input_statistics(self.reader, self.splits.train, config.seed)
+        self.order = Order(
+            self.splits.train, config.train.batch_size, config.train.num_epochs, config.seed
+        )
+        if not self.order.num_steps:
+            raise UserError(
+                f"train.batch_size: {config.train.batch_size} is above split.train_examples "
+                f"({config.split.train_examples}); make it smaller"
+            )
 
-    def read(self, rows: np.ndarray) -> Arrays:
-        """Inputs and labels of examples, arrays `[N, ...]`."""
-        return self.reader.examples(rows)
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.order.num_steps
+
+    def stream(
+        self, start_step: int, rank: int, num_workers: int, device: torch.device
+    ) -> Iterator[Batch]:
+        """This worker's part of the batch of every step, read ahead by Ray Data."""
+        read = self.reader.examples
+        for arrays in stream_examples(self.order, read, start_step, rank, num_workers):
+            yield to_tensors(arrays, device)
+
+    def load(self, split: Split, rows: np.ndarray, device: torch.device) -> Batch:
+        """Inputs and labels of examples."""
+        return to_tensors(self.reader.examples(rows), device)
 
     def examples(self, split: Split) -> np.ndarray:
         """Row ids of the examples of a split, int64, sorted."""
@@ -49,7 +73,9 @@ class AmazonTask:
         keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
         return ReviewHistory(keys, self.reader, self.config)
 
-    def diagnostics(self, model: RetrievalClassifier) -> dict[str, float]:
+    def diagnostics(
+        self, model: RetrievalClassifier, temperature: float, device: torch.device
+    ) -> dict[str, float]:
         """What this worker's client has fetched so far, and the learned alpha."""
         found = {f"fetch/{name}": value for name, value in self.client.stats().items()}
         residual = getattr(model.queries, "residual", None)

@@ -6,10 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raclib.batch import to_tensors
-from raclib.config import AmazonConfig, ModelConfig, RetrievalConfig, RuleConfig, SplitConfig
 from raclib.evaluation.predict import classify_greedy
 from raclib.retrieval.estimators import build_estimator
 from raclib.retrieval.keys import KeySet
+from raclib.tasks.amazon.config import (
+    AmazonConfig,
+    AmazonRetrievalConfig,
+    ModelConfig,
+    RuleConfig,
+    SplitConfig,
+)
 from raclib.tasks.amazon.data import ReviewHistory, ReviewReader, input_statistics
 from raclib.tasks.amazon.models import build_model
 from raclib.training.noise import step_noise
@@ -20,7 +26,7 @@ CONFIG = AmazonConfig(
     rule=RuleConfig(cutoff="1970-01-02"),
     split=SplitConfig(window=7),
     model=ModelConfig(8, 2, 1, 2, 2, 4.0),
-    retrieval=RetrievalConfig(num_draws=3, max_temperature=1.0),
+    retrieval=AmazonRetrievalConfig(num_draws=3, max_temperature=1.0),
 )
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raclib.config import EncoderConfig
 from raclib.errors import UserError
 from raclib.tasks.amazon import encoders
+from raclib.tasks.amazon.config import EncoderConfig
 from raclib.tasks.amazon.encoders import SentenceEncoder, build_encoder, describe_encoder
 from raclib.tasks.amazon.reviews import Tally, read_reviews
 

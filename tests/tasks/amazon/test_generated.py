@@ -6,8 +6,8 @@ import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import RidgeClassifier
 
-from raclib.config import GeneratedConfig, date_to_ms
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import GeneratedConfig, date_to_ms
 from raclib.tasks.amazon.generated import BATCH_ROWS, WORDS_PER_RATING, Language, generate_reviews
 from raclib.tasks.amazon.reviews import SCHEMA, Tally
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from raclib.config import KeyConfig
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import KeyConfig
 from raclib.tasks.amazon.keys import KeyTransform
 
 FIRST, CUTOFF = 1_000_000, 5_000_000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raclib.config import RuleConfig, date_to_ms
+from raclib.tasks.amazon.config import RuleConfig, date_to_ms
 from raclib.tasks.amazon.labels import label_reviews
 
 

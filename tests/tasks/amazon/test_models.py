@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from raclib.config import AmazonConfig, ModelConfig, RetrievalConfig
+from raclib.tasks.amazon.config import AmazonConfig, AmazonRetrievalConfig, ModelConfig
 from raclib.tasks.amazon.models import Standardize, build_model
 
 CONFIG = AmazonConfig(
-    model=ModelConfig(16, 4, 1, 2, 3, 8.0), retrieval=RetrievalConfig(num_draws=3)
+    model=ModelConfig(16, 4, 1, 2, 3, 8.0), retrieval=AmazonRetrievalConfig(num_draws=3)
 )
 STATISTICS = {
     "embedding": (torch.zeros(6), torch.ones(6)),

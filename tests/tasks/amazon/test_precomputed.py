@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from raclib.config import EncoderConfig
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import EncoderConfig
 from raclib.tasks.amazon.precomputed import PrecomputedEmbeddings
 
 

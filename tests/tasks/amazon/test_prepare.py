@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raclib.config import (
+from raclib.corpus import Corpus, open_corpus
+from raclib.errors import UserError
+from raclib.tasks.amazon import prepare as prepare_module
+from raclib.tasks.amazon.config import (
     AmazonConfig,
     EncoderConfig,
     GeneratedConfig,
@@ -16,9 +19,6 @@ from raclib.config import (
     RuleConfig,
     date_to_ms,
 )
-from raclib.corpus import Corpus, open_corpus
-from raclib.errors import UserError
-from raclib.tasks.amazon import prepare as prepare_module
 from raclib.tasks.amazon.encoders import build_encoder
 from raclib.tasks.amazon.generated import generate_reviews
 from raclib.tasks.amazon.keys import KeyTransform

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raclib.config import SplitConfig
 from raclib.errors import UserError
+from raclib.tasks.amazon.config import SplitConfig
 from raclib.tasks.amazon.splits import make_splits
 
 CONFIG = SplitConfig(

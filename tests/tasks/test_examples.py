@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raclib.training.examples import Order, stream_examples
+from raclib.tasks.examples import Order, stream_examples
 
 ORDER = Order(rows=np.arange(0, 206, 2), batch_size=10, num_epochs=3, seed=5)
 

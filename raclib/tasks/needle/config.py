@@ -1,0 +1,42 @@
+"""What a run of the needle task can be told."""
+
+from dataclasses import dataclass, field
+
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from raclib.errors import UserError
+from raclib.tasks.generated import GeneratedTaskConfig
+
+
+@dataclass
+class NeedleConfig(GeneratedTaskConfig):
+    """Needle in a haystack: one row of each example's history holds the label (arXiv 2604.07027,
+    B.1)."""
+
+    name: str = "needle"
+    """Name of the run. The same name and storage_path continue an interrupted run."""
+    history_sizes: list[PositiveInt] = field(default_factory=lambda: [2**n for n in range(1, 9)])
+    """Numbers of rows in an example's history, one run for each and each seed (K)."""
+    key_dim: PositiveInt = 64
+    """Dimensions of keys and inputs."""
+    item_bits: PositiveInt = 8
+    """Bits of a row; the first bit of the right row is the label, all others are fair coins."""
+    map_deviation: PositiveFloat = 2.0
+    """Standard deviation of the entries of the fixed matrix that turns the right key into the
+    input. The paper's N(0, 2) can also mean the square root of 2."""
+    noise_deviation: NonNegativeFloat = 0.1**0.5
+    """Standard deviation of the noise on the input."""
+    first_history_size: PositiveInt | None = None
+    """Rows in the histories of the first step, growing geometrically to all; all from the start if
+    not given."""
+    growth_fraction: ClosedUnitInterval = 0.5
+    """Share of the steps over which histories grow."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        smallest = min([*self.history_sizes, self.history_size])
+        if self.retrieval.num_draws > smallest:
+            raise UserError(
+                f"history_sizes: {smallest} is below retrieval.num_draws "
+                f"{self.retrieval.num_draws}; an example cannot draw more rows than it has"
+            )

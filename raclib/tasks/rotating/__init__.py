@@ -1,0 +1,1 @@
+"""Two classes whose centres turn about each other over time."""
