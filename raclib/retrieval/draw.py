@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from raclib.errors import UserError
+from raclib.retrieval.few import draw_few
 from raclib.retrieval.gradient import log_prob_slope, with_gradient
 from raclib.retrieval.layout import MAX_GROUPS, Layout, tile_size
 from raclib.retrieval.precision import full_precision
@@ -113,6 +114,11 @@ def _draw_part(
     problem: Problem, tile: int, uniforms_MBS2: Tensor, differentiable: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Rows, log_prob, d log_prob / d queries [M, B, ...], greedy, entropy of some examples."""
+    if tile >= len(problem.keys):
+        few = draw_few(problem, uniforms_MBS2[..., 1], differentiable)
+        _check_finite(few[-1])
+        _check_finite(few[2])
+        return few
     # Keys of an example's own are summed in one go after the draw, at no greater cost.
     summed = differentiable and not problem.keys.per_example
     layout = Layout.cut(len(problem.keys), tile, MAX_GROUPS if summed else 1)

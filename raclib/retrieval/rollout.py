@@ -37,20 +37,17 @@ class Rollout:
 
 def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2: Tensor) -> Rollout:
     """Draws each slot from the softmax over the rows left; overwrites `stats`."""
-    if tile >= len(problem.keys):
-        return _sampled_from_one_tile(problem, uniforms_BS2[..., 1])
     shape = problem.queries_BSd.shape[:-1]
     rows_BS = torch.full(shape, -1, device=problem.lo_B.device)
     log2_prob_BS, log2_total_BS = uniforms_BS2.new_zeros(2, *shape)
     scorer = _TileScorer(problem, tile)
     for slot in range(shape[1]):
         tops_BN, sums_BN = stats.tops_BSN[:, slot], stats.sums_BSN[:, slot]
-        tile_B, log2_tile_B, total_B = _sample(tops_BN, sums_BN, uniforms_BS2[:, slot, 0])
+        tile_B, log2_tile_B, total_B = sample(tops_BN, sums_BN, uniforms_BS2[:, slot, 0])
         log2_total_BS[:, slot] = total_B
         for block, scores_bST in scorer.score(slot, tile_B, rows_BS):
-            inside_bT = (scores_bST[:, 0] > FLOOR).to(scores_bST.dtype)
             uniform_b = uniforms_BS2[block, slot, 1]
-            at_b, log2_row_b, row_total_b = _sample(scores_bST[:, 0], inside_bT, uniform_b)
+            at_b, log2_row_b, row_total_b = sample(scores_bST[:, 0], 1.0, uniform_b)
             drawn_b = row_total_b > FLOOR
             rows_BS[block, slot] = torch.where(drawn_b, tile_B[block] * tile + at_b, -1)
             log2_prob_BS[block, slot] = (log2_tile_B[block] + log2_row_b).where(drawn_b, 0.0)
@@ -63,8 +60,6 @@ def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2:
 
 def greedy_rollout(problem: Problem, tops_BSN: Tensor, tile: int) -> Tensor:
     """The best row left in each slot, [B, S], ties to the lowest; overwrites `tops_BSN`."""
-    if tile >= len(problem.keys):
-        return _greedy_from_one_tile(problem)
     rows_BS = torch.full(tops_BSN.shape[:-1], -1, device=tops_BSN.device)
     scorer = _TileScorer(problem, tile)
     for slot in range(rows_BS.shape[1]):
@@ -74,46 +69,6 @@ def greedy_rollout(problem: Problem, tops_BSN: Tensor, tile: int) -> Tensor:
             rows_BS[block, slot] = torch.where(best_b > FLOOR, tile_B[block] * tile + at_b, -1)
             _put(tops_BSN[block, slot + 1 :], tile_B[block], _without(scores_bST, at_b)[1])
     return rows_BS
-
-
-def _sampled_from_one_tile(problem: Problem, uniforms_BS: Tensor) -> Rollout:
-    """As `sampled_rollout`, where one tile holds all rows: all scores are held."""
-    scores_BSK = _score_all(problem)
-    rows_BS = torch.full(uniforms_BS.shape, -1, device=scores_BSK.device)
-    log2_prob_BS, log2_total_BS = uniforms_BS.new_zeros(2, *uniforms_BS.shape)
-    for slot, scores_BK in enumerate(scores_BSK.unbind(1)):
-        _mask_drawn(scores_BK, rows_BS[:, :slot])
-        inside_BK = (scores_BK > FLOOR).to(scores_BK.dtype)
-        at_B, log2_row_B, total_B = _sample(scores_BK, inside_BK, uniforms_BS[:, slot])
-        drawn_B = total_B > FLOOR
-        rows_BS[:, slot] = torch.where(drawn_B, at_B, -1)
-        log2_prob_BS[:, slot] = log2_row_B.where(drawn_B, 0.0)
-        log2_total_BS[:, slot] = total_B
-    return Rollout(rows_BS, log2_prob_BS * math.log(2), log2_total_BS)
-
-
-def _greedy_from_one_tile(problem: Problem) -> Tensor:
-    """As `greedy_rollout`, where one tile holds all rows."""
-    scores_BSK = _score_all(problem)
-    rows_BS = torch.full(scores_BSK.shape[:2], -1, device=scores_BSK.device)
-    for slot, scores_BK in enumerate(scores_BSK.unbind(1)):
-        _mask_drawn(scores_BK, rows_BS[:, :slot])
-        best_B, at_B = scores_BK.max(-1)
-        rows_BS[:, slot] = torch.where(best_B > FLOOR, at_B, -1)
-    return rows_BS
-
-
-def _score_all(problem: Problem) -> Tensor:
-    """Scores [B, S, K], MASKED outside the intervals."""
-    scores_BSK = problem.queries_BSd @ problem.keys.read().mT
-    row_K = torch.arange(len(problem.keys), device=scores_BSK.device)
-    out_BK = (row_K < problem.lo_B[:, None]) | (row_K >= problem.hi_B[:, None])
-    return scores_BSK.masked_fill_(out_BK[:, None], MASKED)
-
-
-def _mask_drawn(scores_BK: Tensor, drawn_BJ: Tensor) -> None:
-    """Where nothing was drawn (-1) nothing is eligible: masking row 0 then changes nothing."""
-    scores_BK.scatter_(1, drawn_BJ.clamp_min(0), MASKED)
 
 
 class _TileScorer:
@@ -145,13 +100,15 @@ class _TileScorer:
         return scores_bST.masked_fill_(out_bT[:, None], MASKED)
 
 
-def _sample(tops_BN: Tensor, sums_BN: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sample(
+    tops_BN: Tensor, sums_BN: Tensor | float, uniform_B: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draws n with probability ~ sums * 2**tops; returns n, log2 of it, log2 of the total.
 
-    In float64: a float32 prefix sum loses rows beyond 2**24 of them.
+    In float64: a float32 prefix sum loses rows beyond 2**24 of them. MASKED tops weigh 0.
     """
     top_B1 = tops_BN.amax(-1, keepdim=True).clamp_min(FLOOR)
-    weights_BN = sums_BN.double() * (tops_BN - top_B1).double().exp2_()
+    weights_BN = (tops_BN - top_B1).exp2_().double() * sums_BN
     prefix_BN = weights_BN.cumsum(-1)
     total_B1 = prefix_BN[:, -1:]
     # Below the total, so that the first prefix above the target ends a weight that is not 0.
