@@ -9,6 +9,8 @@ import pytest
 from raclib.cli import find_mistake, parse
 from raclib.errors import UserError
 from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
+from raclib.tasks.needle.config import NeedleConfig
+from raclib.tasks.rotating.config import RotatingConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUICKSTART = CONFIGS / "amazon_quickstart.yaml"
@@ -20,6 +22,14 @@ def test_committed_configs_parse_and_hold_no_local_path(path):
     assert config.name == path.stem
     assert config.reviews is None
     assert "/" not in path.read_text().replace("Qwen/Qwen3", "")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("[nr]*.yaml")), ids=lambda path: path.stem)
+def test_configs_of_generated_tasks_parse(path):
+    kind = NeedleConfig if path.stem.startswith("needle") else RotatingConfig
+    config = parse(kind, path, [])
+    assert config.name == path.stem
+    assert config.retrieval.max_temperature == 1.0
 
 
 def test_dotted_options_override_the_file():

@@ -1,6 +1,5 @@
 """The draw beside other ways of getting rows from the same queries and keys: time and memory."""
 
-import ctypes
 import gc
 import math
 import time
@@ -8,20 +7,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from raclib.errors import UserError
+from raclib.memory import peak, reset_peak
 from raclib.retrieval.draw import draw
 from raclib.retrieval.table import KeyTable, QuantizedKeys
 
 KeyType = Literal["float32", "bfloat16", "float16", "int8"]
 TILES = {"cpu": 2**12, "cuda": 2**14}  # rows of a tile of the bare products
 LARGEST_LOGITS = 2**30  # [B, K] numbers a rival may hold: 4 GB
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 Contender = Callable[[], object]
 
@@ -174,31 +171,10 @@ def measure(case: Case, rounds: int) -> list[dict[str, object]]:
 
 def _once(contender: Contender, device: str) -> tuple[float, float]:
     gc.collect()
-    before = _reset_peak(device)
+    before = reset_peak(device)
     start = time.perf_counter()
     contender()
     if device != "cpu":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    return seconds, (_peak(device) - before) / 1e6
-
-
-def _reset_peak(device: str) -> int:
-    """Bytes held now, from where the peak starts again."""
-    if device != "cpu":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    if not CLEAR.exists():
-        raise UserError(f"{CLEAR} is missing: peak memory on the CPU is measured on Linux only")
-    # Memory freed but kept by the allocator would hide what the next contender takes.
-    ctypes.CDLL(None).malloc_trim(0)
-    CLEAR.write_text("5")
-    return _peak(device)
-
-
-def _peak(device: str) -> int:
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated()
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    return seconds, (peak(device) - before) / 1e6

@@ -62,8 +62,9 @@ class GeneratedTask(ABC):
     item_fields: tuple[str, ...]
     item_dim: int
 
-    def __init__(self, config: GeneratedTaskConfig) -> None:
+    def __init__(self, config: GeneratedTaskConfig, with_history: bool = True) -> None:
         self.config = config
+        self.history_size = config.history_size if with_history else 0
 
     @property
     def num_steps(self) -> int:

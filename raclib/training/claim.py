@@ -7,8 +7,10 @@ import fsspec
 
 from raclib.errors import UserError
 
-# Where and on how many machines a run goes on does not change what it computes.
+# Where, on how many machines and with which others a run goes on does not change what it computes.
 FREE = (
+    "num_seeds",
+    "history_sizes",
     "num_workers",
     "use_gpu",
     "num_servers",

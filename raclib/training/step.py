@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from raclib.batch import Batch
 from raclib.config import RetrievalConfig
 from raclib.models.classifier import RetrievalClassifier
-from raclib.retrieval.draw import draw
+from raclib.retrieval.draw import Draw, draw
 from raclib.retrieval.estimators import Estimator
 from raclib.retrieval.penalties import dissimilarity, draw_entropy, overlap
 from raclib.retrieval.table import QuantizedKeys
@@ -82,7 +82,8 @@ class RetrievalStep(nn.Module):
         scale = None if self.config.scale_logits else 1.0
         space = Space(*self.history.select(batch), temperature, scale)
         with self.timer("draw"):
-            rows_MBS, log_probs_MBS, greedy_BS, entropy = _draw(queries_BSd, space, noise)
+            drawn = self.draw(queries_BSd, space, noise)
+        rows_MBS, greedy_BS = drawn.rows, drawn.greedy
 
         # One fetch for all sets; the greedy rows ride along where the estimator wants them.
         num_sets, uses_greedy = len(rows_MBS), self.estimator.uses_greedy
@@ -97,13 +98,25 @@ class RetrievalStep(nn.Module):
             greedy_losses_B = (
                 self._loss(batch, retrieved, needed_MBS, num_sets, noise) if uses_greedy else None
             )
-        pseudo_loss = self.estimator(losses_MB, log_probs_MBS, greedy_losses_B)
+        pseudo_loss = self.estimator(losses_MB, drawn.log_prob, greedy_losses_B)
         penalty = self._penalty(batch, queries_BSd, rows_MBS[0], space, progress)
         return losses_MB.mean() + pseudo_loss + penalty, {
             "loss": losses_MB.mean().detach(),
-            "entropy": entropy,
+            "entropy": drawn.entropy.mean(),
             "unique_share": _unique_share(needed_MBS),
         }
+
+    def draw(self, queries_BSd: Tensor, space: Space, noise: Noise) -> Draw:
+        """M sampled sets of rows [M, B, S], and the greedy rows."""
+        return draw(
+            queries_BSd,
+            space.keys,
+            temperature=space.temperature,
+            lo=space.lo_B,
+            hi=space.hi_B,
+            uniforms=noise.draw_MBS2,
+            scale=space.scale,
+        )
 
     def _penalty(
         self, batch: Batch, queries_BSd: Tensor, rows_BS: Tensor, space: Space, progress: float
@@ -149,20 +162,6 @@ class PlainStep(nn.Module):
         """The loss to differentiate, and detached metrics."""
         loss = F.cross_entropy(self.model.classify(batch), batch["label"])
         return loss, {"loss": loss.detach()}
-
-
-def _draw(queries_BSd: Tensor, space: Space, noise: Noise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """M sampled sets of rows, their log-probabilities, the greedy rows, the mean entropy."""
-    drawn = draw(
-        queries_BSd,
-        space.keys,
-        temperature=space.temperature,
-        lo=space.lo_B,
-        hi=space.hi_B,
-        uniforms=noise.draw_MBS2,
-        scale=space.scale,
-    )
-    return drawn.rows, drawn.log_prob, drawn.greedy, drawn.entropy.mean()
 
 
 def _unique_share(rows: Tensor) -> Tensor:

@@ -21,9 +21,10 @@ class NeedleConfig(GeneratedTaskConfig):
     """Dimensions of keys and inputs."""
     item_bits: PositiveInt = 8
     """Bits of a row; the first bit of the right row is the label, all others are fair coins."""
-    map_deviation: PositiveFloat = 2.0
+    map_deviation: PositiveFloat = (2 / 64) ** 0.5
     """Standard deviation of the entries of the fixed matrix that turns the right key into the
-    input. The paper's N(0, 2) can also mean the square root of 2."""
+    input. The paper says N(0, 2), which reads as 2 or as its square root; only with the variance
+    2 / key_dim do losses start, and stay, where its figures have them."""
     noise_deviation: NonNegativeFloat = 0.1**0.5
     """Standard deviation of the noise on the input."""
     first_history_size: PositiveInt | None = None

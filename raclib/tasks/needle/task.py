@@ -30,7 +30,7 @@ class NeedleTask(GeneratedTask):
         """Both the keys' width."""
         return self.config.key_dim, self.config.key_dim
 
-    def history_size(self, split: Split, first_row: int) -> int:
+    def rows_in_history(self, split: Split, first_row: int) -> int:
         """Rows in a history; in training perhaps fewer in the first steps."""
         config, step = self.config, first_row // self.config.train.batch_size
         if split != "train" or config.first_history_size is None:
@@ -42,7 +42,7 @@ class NeedleTask(GeneratedTask):
     def make(self, split: Split, rows_B: Tensor, generator: torch.Generator) -> Batch:
         """Examples; `target` [B] is the row that holds the label."""
         config, device = self.config, generator.device
-        batch, size = len(rows_B), self.history_size(split, int(rows_B[0]))
+        batch, size = len(rows_B), self.rows_in_history(split, int(rows_B[0]))
         normal = partial(torch.randn, generator=generator, device=device)
         integer = partial(torch.randint, generator=generator, device=device)
         keys_BKd, noise_BD = normal((batch, size, config.key_dim)), normal((batch, config.key_dim))

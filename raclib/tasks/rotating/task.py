@@ -20,8 +20,8 @@ class RotatingTask(GeneratedTask):
     item_fields = ("keys", "sign")
     config: RotatingConfig
 
-    def __init__(self, config: RotatingConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: RotatingConfig, with_history: bool = True) -> None:
+        super().__init__(config, with_history)
         # Highest of the frequencies 1, 2, ..., in half turns a unit of time.
         self.embed = FourierEmbedding(config.time_frequencies, 2.0 * config.time_frequencies)
         self.width = config.dim + self.embed.dim
@@ -49,7 +49,7 @@ class RotatingTask(GeneratedTask):
     def make(self, split: Split, rows_B: Tensor, generator: torch.Generator) -> Batch:
         """Examples; `time` [B] and `times` [B, K] of their histories, all earlier."""
         device, batch = generator.device, len(rows_B)
-        shape = (batch, self.config.history_size + 1)
+        shape = (batch, self.history_size + 1)
         uniform_BN = torch.rand(shape, generator=generator, device=device)
         time_B = self.time(split, rows_B, uniform_BN[:, 0])
         time_BN = torch.cat([time_B[:, None], time_B[:, None] * uniform_BN[:, 1:]], dim=1)
