@@ -72,12 +72,14 @@ def test_both_classifiers_are_followed_past_the_times_they_were_trained_on(tmp_p
     assert (Path(folder) / "over_time.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_memory_is_measured_and_fitted(tmp_path):
-    sizes = ["--batch", 64, "--num_keys", 40_000, "--slots", 2, "--row_dim", 256]
-    run("sweep_memory.py", tmp_path, *sizes, "--factors", "[1, 3]")
+    # Large enough that logits are most of the materialised draw's memory.
+    sizes = ["--batch", 128, "--num_keys", 100_000, "--slots", 2, "--row_dim", 256]
+    run("sweep_memory.py", tmp_path, *sizes, "--factors", "[1, 2]")
     _, runs = runs_of(tmp_path, "benchmarks")
     metrics = runs["sweep_memory"].data.metrics
-    assert metrics["materialised/logits/bytes"] > 4
+    assert metrics["materialised/logits/bytes"] > 8
     assert metrics["streamed/logits/bytes"] < 1
-    assert metrics["materialised/r_squared"] > 0.99
+    assert metrics["materialised/r_squared"] > 0.98
