@@ -26,8 +26,9 @@ class MLPConfig:
     """Hidden layers of the classifier that retrieves nothing, the first layer among them."""
     reader: Literal["concat", "products"] = "concat"
     """What the classifier reads of drawn rows: concat, all they hold, beside the input; products,
-    only the product of each row's input with the example's, signed by the row's label, which means
-    the same wherever the classes lie (the last number of a row must be its label, -1 or 1)."""
+    only the product of each row's place with the example's, signed by the row's label, which means
+    the same wherever the classes lie (rotating task only: a row must begin with its place and end
+    with its label, -1 or 1)."""
 
 
 class MLPQueries(nn.Module):
@@ -70,7 +71,7 @@ class ConcatClassifier(nn.Module):
 
 
 class ProductClassifier(nn.Module):
-    """Reads only how each drawn row's input agrees with the example's, signed by its label."""
+    """Reads only how each drawn row's place agrees with the example's, signed by its label."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
@@ -85,8 +86,9 @@ class ProductClassifier(nn.Module):
     ) -> Tensor:
         """Logits `[B, 2]`; hidden rows count as 0. The input alone is never read."""
         assert retrieved is not None
-        inputs_BSD, sign_BS = retrieved["item"][..., :-1], retrieved["item"][..., -1]
-        agreement_BS1 = inputs_BSD @ batch["x"].unsqueeze(-1) * sign_BS.unsqueeze(-1)
+        place_BD = batch["place"]
+        inputs_BSD = retrieved["item"][..., : place_BD.shape[-1]]
+        agreement_BS1 = inputs_BSD @ place_BD.unsqueeze(-1) * retrieved["item"][..., -1:]
         scaled_BS = _hide(agreement_BS1, hide_items_BS).squeeze(-1) / inputs_BSD.shape[-1] ** 0.5
         return self.head(scaled_BS)
 

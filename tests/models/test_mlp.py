@@ -13,7 +13,7 @@ RETRIEVAL = RetrievalConfig(num_draws=S, residual_to_similarity=False)
 
 def batch():
     x_BD = torch.randn(B, D)
-    return {"x": x_BD, "key": x_BD}
+    return {"x": x_BD, "key": x_BD, "place": x_BD}
 
 
 def items():
@@ -74,7 +74,7 @@ def test_products_mean_the_same_in_every_direction():
     model = build_mlp_classifier(config, RETRIEVAL, D, D, D + 1)
     examples, rows = batch(), torch.randn(B, S, D + 1)
     turned_DD, _ = torch.linalg.qr(torch.randn(D, D))
-    turned = {"x": examples["x"] @ turned_DD}
+    turned = {"place": examples["place"] @ turned_DD}
     turned_rows = torch.cat([rows[..., :-1] @ turned_DD, rows[..., -1:]], dim=-1)
     torch.testing.assert_close(
         model.classify(examples, {"item": rows}), model.classify(turned, {"item": turned_rows})

@@ -63,7 +63,8 @@ class RotatingTask(GeneratedTask):
         rows_BNd[..., self.config.dim :] = self.embed.to(device)(time_BN)
         rows_BNd[..., self.config.dim :] *= self.config.time_weight
         x_BD = rows_BNd[:, 0]
-        named = {"x": x_BD, "key": x_BD, "label": label_BN[:, 0], "time": time_B}
+        named = {"x": x_BD, "key": x_BD, "place": x_BD[:, : self.config.dim]}
+        named |= {"label": label_BN[:, 0], "time": time_B}
         history = {"keys": rows_BNd[:, 1:], "sign": sign_BN1[:, 1:], "times": time_BN[:, 1:]}
         return {**named, **history}
 
