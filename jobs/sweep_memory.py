@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the peak memory of a training step against its sizes; fits Eqn 2; logs to MLflow."""
 
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Literal
 
@@ -65,8 +65,8 @@ def run(config: SweepConfig) -> None:
     with track(tracking, name, key, flatten(config), tags) as log:
         for row in fitted.itertuples():
             term = f"{row.variant}/{row.term.split(' (')[0].replace(' ', '_')}"
-            log.log({f"{term}/bytes": row.bytes, f"{term}/error": row.error})
-            log.log({f"{row.variant}/r_squared": row.r_squared})
+            found = {f"{term}/bytes": row.bytes, f"{term}/error": row.error}
+            log.log({**found, f"{row.variant}/r_squared": row.r_squared})
         for name, table in {"points": measured, "fit": fitted, "lines": axes}.items():
             log.log_table(table, name)
         log.log_figure(memory.plot(measured, axes, base), "memory")
@@ -74,13 +74,12 @@ def run(config: SweepConfig) -> None:
 
 def sizes(base: Case, factors: list[int]) -> list[Case]:
     """The base with each size alone multiplied, and with examples and keys multiplied together."""
-    batch, num_keys, slots, key_dim, _ = astuple(base)
     together = [
-        replace(base, batch=batch * examples, num_keys=num_keys * keys)
+        replace(base, batch=base.batch * examples, num_keys=base.num_keys * keys)
         for examples, keys in product(factors, factors)
     ]
-    more_slots = [replace(base, slots=slots * factor) for factor in factors]
-    wider_keys = [replace(base, key_dim=key_dim * factor) for factor in factors]
+    more_slots = [replace(base, slots=base.slots * factor) for factor in factors]
+    wider_keys = [replace(base, key_dim=base.key_dim * factor) for factor in factors]
     return [*together, *more_slots, *wider_keys]
 
 

@@ -2,19 +2,17 @@
 """Needle in a haystack: how long training explores until it draws the one row that matters."""
 
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
 from raclib.cli import main
-from raclib.cluster import connect
 from raclib.evaluation import needle
 from raclib.paths import resolve
 from raclib.tasks.needle.config import NeedleConfig
 from raclib.tasks.needle.task import NeedleTask
-from raclib.tracking import RunLogger, environment_tags, flatten, track
-from raclib.training.claim import check_claim, claim
+from raclib.tracking import RunLogger
 from raclib.training.fit import fit
+from raclib.training.opening import open_job
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "needle.yaml"
 
@@ -22,19 +20,15 @@ DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "needle.yaml"
 def run(config: NeedleConfig) -> None:
     """Trains on every history size with every seed; prints, fits and plots what came of it."""
     config = resolve(config)
-    run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
-    check_claim(run_uri, params)
-    connect(config.num_workers, log_to_driver=True)
-    claim(run_uri, params)
-    follow = partial(track, config.tracking, tags=environment_tags())
+    opened, follow = open_job(config)
     seeds = range(config.seed, config.seed + config.num_seeds)
 
-    with follow(config.name, key=run_uri, params=params) as job:
+    with opened as job:
         loggers: dict[tuple[int, int], RunLogger] = {}
         for seed, size in product(seeds, config.history_sizes):
             mine = replace(config, seed=seed, history_size=size)
             name = f"{size} rows, seed {seed}"
-            with follow(name, key=f"{run_uri}/{name}", params=flatten(mine)) as logger:
+            with follow(name, mine) as logger:
                 fit(NeedleTask(mine), mine, True, logger)
                 loggers[size, seed] = logger
         curves = needle.read_curves(loggers)

@@ -2,21 +2,18 @@
 """Rotating decision boundary: accuracy at times never trained on, with retrieval and without."""
 
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from raclib.cli import main
-from raclib.cluster import connect
 from raclib.evaluation import rotating
 from raclib.paths import resolve
 from raclib.tasks.rotating.config import RotatingConfig
 from raclib.tasks.rotating.task import RotatingTask
-from raclib.tracking import environment_tags, flatten, track
-from raclib.training.claim import check_claim, claim
 from raclib.training.fit import fit
+from raclib.training.opening import open_job
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "rotating.yaml"
 CONTEXT = {"no context": False, "retrieval": True}
@@ -25,14 +22,10 @@ CONTEXT = {"no context": False, "retrieval": True}
 def run(config: RotatingConfig) -> None:
     """Trains both classifiers with every seed; prints and plots what they are worth over time."""
     config = resolve(config)
-    run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
-    check_claim(run_uri, params)
-    connect(config.num_workers, log_to_driver=True)
-    claim(run_uri, params)
-    follow = partial(track, config.tracking, tags=environment_tags())
+    opened, follow = open_job(config)
     seeds = range(config.seed, config.seed + config.num_seeds)
 
-    with follow(config.name, key=run_uri, params=params) as job:
+    with opened as job:
         scores = [rotating.lines(config)]
         for seed in seeds:
             recent = rotating.recent_rule(RotatingTask(replace(config, seed=seed)))
@@ -40,7 +33,7 @@ def run(config: RotatingConfig) -> None:
         for seed, (method, with_context) in product(seeds, CONTEXT.items()):
             mine = replace(config, seed=seed)
             name = f"{method}, seed {seed}"
-            with follow(name, key=f"{run_uri}/{name}", params=flatten(mine)) as logger:
+            with follow(name, mine) as logger:
                 fitted = fit(RotatingTask(mine, with_context), mine, with_context, logger)
                 found = rotating.over_time(method, seed, fitted.test, config.num_bins)
                 for number, accuracy in enumerate(found["accuracy"]):

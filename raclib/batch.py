@@ -1,8 +1,13 @@
-"""The one type that travels between data, models and training."""
+"""The types that travel between data, models and training."""
+
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Split = Literal["train", "validation", "test"]
+"""A set of examples: learned from, validated on, tested on."""
 
 Arrays = dict[str, np.ndarray]
 """Named arrays of rows, `[N, ...]`."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from scipy.stats import linregress
 
-from raclib.evaluation.report import print_rich
+from raclib.evaluation.report import print_rich, spread
 from raclib.tracking import RunLogger
 
 CURVES = {
@@ -77,7 +78,7 @@ def print_runs(runs: pd.DataFrame) -> None:
     for size, part in runs.groupby("history_size"):
         explored = part["exploration"].dropna()
         steps = f"{explored.min():.0f}-{explored.max():.0f}" if len(explored) else "not ended"
-        cells = [_spread(part["loss"]), _spread(part["hit_share"])]
+        cells = [spread(part["loss"]), spread(part["hit_share"])]
         table.add_row(str(size), *cells, f"{part['found'].sum()} of {len(part)}", steps)
     print_rich(table)
 
@@ -118,11 +119,5 @@ def plot_exploration(runs: pd.DataFrame, line: LinearFit | None) -> Figure:
     return figure
 
 
-def _spread(values: pd.Series) -> str:
-    return f"{values.mean():.3f} ({values.min():.3f}-{values.max():.3f})"
-
-
 def _colours(count: int) -> np.ndarray:
-    import matplotlib
-
     return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count))

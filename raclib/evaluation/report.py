@@ -45,12 +45,13 @@ def print_spread(scores: pd.DataFrame, title: str) -> None:
     """
     table = Table("", *HEADINGS, title=title, box=SIMPLE)
     for method, part in scores.groupby("method", sort=False):
-        cells = [
-            f"{part[name].mean():.3f} ({part[name].min():.3f}-{part[name].max():.3f})"
-            for name in SCORES
-        ]
-        table.add_row(str(method), *cells)
+        table.add_row(str(method), *(spread(part[name]) for name in SCORES))
     print_rich(table)
+
+
+def spread(values: pd.Series) -> str:
+    """Mean, lowest and highest of some runs, for a cell of a table."""
+    return f"{values.mean():.3f} ({values.min():.3f}-{values.max():.3f})"
 
 
 def print_rich(table: Table) -> None:

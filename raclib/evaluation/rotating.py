@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from raclib.evaluation.metrics import score
 from raclib.evaluation.predict import Predictions
-from raclib.evaluation.report import print_rich
+from raclib.evaluation.report import print_rich, spread
 from raclib.tasks.rotating.config import RotatingConfig
 from raclib.tasks.rotating.task import RotatingTask, turn
 from raclib.training.task import parts
@@ -82,7 +82,7 @@ def print_summary(summary: pd.DataFrame) -> None:
     """Prints one line a method: mean, lowest and highest accuracy over seeds."""
     table = Table("accuracy", "times trained on", "later times", "last bin")
     for method, part in summary.groupby("method", sort=False):
-        cells = [_spread(part[column]) for column in ("before", "after", "last")]
+        cells = [spread(part[column]) for column in ("before", "after", "last")]
         table.add_row(str(method), *cells)
     print_rich(table)
 
@@ -101,7 +101,3 @@ def plot(scores: pd.DataFrame, train_until: float) -> Figure:
     axis.legend(fontsize="small", loc="lower left")
     axis.grid(alpha=0.3)
     return figure
-
-
-def _spread(values: pd.Series) -> str:
-    return f"{values.mean():.3f} ({values.min():.3f}-{values.max():.3f})"

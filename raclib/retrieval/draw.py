@@ -116,8 +116,8 @@ def _draw_part(
     """Rows, log_prob, d log_prob / d queries [M, B, ...], greedy, entropy of some examples."""
     if tile >= len(problem.keys):
         few = draw_few(problem, uniforms_MBS2[..., 1], differentiable)
-        _check_finite(few[-1])
-        _check_finite(few[2])
+        for found in few:
+            _check_finite(found)
         return few
     # Keys of an example's own are summed in one go after the draw, at no greater cost.
     summed = differentiable and not problem.keys.per_example

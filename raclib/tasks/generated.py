@@ -2,23 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
-from raclib.batch import Batch
+from raclib.batch import Batch, Split
 from raclib.config import RunSettings, TrainConfig
 from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
 from raclib.models.mlp import MLPConfig, build_mlp_classifier
 
-Split = Literal["train", "validation", "test"]
-SPLITS = ("train", "validation", "test")
+SPLITS = get_args(Split)
 
 
 @dataclass
@@ -89,12 +88,13 @@ class GeneratedTask(ABC):
             return {name: values[mine] for name, values in whole.items()}
 
         with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(load, start_step)
+            ahead: list[Future[Batch]] = []
             for step in range(start_step, self.num_steps):
-                batch = ahead.result()
-                if step + 1 < self.num_steps:
-                    ahead = pool.submit(load, step + 1)
-                yield batch
+                ahead.append(pool.submit(load, step))
+                if len(ahead) > 1:
+                    yield ahead.pop(0).result()
+            if ahead:
+                yield ahead.pop().result()
 
     def examples(self, split: Split) -> np.ndarray:
         """Row ids of a split: they only number its examples."""

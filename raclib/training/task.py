@@ -1,17 +1,15 @@
 """What training asks of a task."""
 
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from raclib.batch import Batch
+from raclib.batch import Batch, Split
 from raclib.config import RunSettings
 from raclib.models.classifier import RetrievalClassifier
 from raclib.training.step import History
-
-Split = Literal["train", "validation", "test"]
 
 
 class Task(Protocol):

@@ -11,7 +11,7 @@ import torch.distributed
 from ray.experimental import tqdm_ray
 from torch import nn
 
-from raclib.batch import Batch
+from raclib.batch import Batch, Split
 from raclib.errors import UserError
 from raclib.evaluation.metrics import score
 from raclib.evaluation.predict import Predictions, predict
@@ -22,7 +22,7 @@ from raclib.training.noise import step_noise
 from raclib.training.optimizer import ScheduledAdamW
 from raclib.training.schedules import temperature
 from raclib.training.step import PlainStep, RetrievalStep
-from raclib.training.task import Split, Task, parts
+from raclib.training.task import Task, parts
 from raclib.training.timer import Timer
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
 
-from raclib.batch import Batch, to_tensors
+from raclib.batch import Batch, Split, to_tensors
 from raclib.corpus import Corpus, CorpusClient
 from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
@@ -17,8 +16,6 @@ from raclib.tasks.amazon.data import ReviewHistory, ReviewReader, input_statisti
 from raclib.tasks.amazon.models import build_model
 from raclib.tasks.amazon.splits import make_splits
 from raclib.tasks.examples import Order, stream_examples
-
-Split = Literal["train", "validation", "test"]
 
 
 class AmazonTask:

@@ -5,10 +5,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from raclib.batch import Batch
+from raclib.batch import Batch, Split
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.draw import draw
-from raclib.tasks.generated import GeneratedTask, Split
+from raclib.tasks.generated import GeneratedTask
 from raclib.tasks.needle.config import NeedleConfig
 
 

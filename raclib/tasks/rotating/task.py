@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from raclib.batch import Batch
+from raclib.batch import Batch, Split
 from raclib.models.fourier import FourierEmbedding
-from raclib.tasks.generated import GeneratedTask, Split
+from raclib.tasks.generated import GeneratedTask
 from raclib.tasks.rotating.config import RotatingConfig
 
 

@@ -1,0 +1,36 @@
+"""How a job that trains many runs under one name begins."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+
+from raclib.cluster import connect
+from raclib.config import RunSettings
+from raclib.tracking import RunLogger, environment_tags, flatten, track
+from raclib.training.claim import check_claim, claim
+
+Follow = Callable[[str, RunSettings], AbstractContextManager[RunLogger]]
+
+
+def open_job(config: RunSettings) -> tuple[AbstractContextManager[RunLogger], Follow]:
+    """Takes the job's name and joins the cluster.
+
+    Args:
+        config: What the job was told, with absolute paths.
+
+    Returns:
+        The job's MLflow run, and a function that gives the nested run of a name and configuration.
+
+    Raises:
+        UserError: if the name belongs to a job of other settings.
+    """
+    run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
+    check_claim(run_uri, params)
+    connect(config.num_workers, log_to_driver=True)
+    claim(run_uri, params)
+    begin = partial(track, config.tracking, tags=environment_tags())
+
+    def follow(name: str, mine: RunSettings) -> AbstractContextManager[RunLogger]:
+        return begin(name, key=f"{run_uri}/{name}", params=flatten(mine))
+
+    return begin(config.name, key=run_uri, params=params), follow
