@@ -55,8 +55,11 @@ def _sampled(scores_BSK: Tensor, uniforms_BS: Tensor) -> tuple[Tensor, Tensor, T
     log2_prob_BS, log2_total_BS = uniforms_BS.new_zeros(2, *uniforms_BS.shape)
     for slot, scores_BK in enumerate(scores_BSK.unbind(1)):
         _mask(scores_BK, rows_BS[:, :slot])
-        at_B, log2_row_B, log2_total_BS[:, slot] = sample(scores_BK, 1.0, uniforms_BS[:, slot])
-        drawn_B = log2_total_BS[:, slot] > FLOOR
+        top_B1 = scores_BK.amax(-1, keepdim=True).clamp_min(FLOOR)
+        weights_BK = (scores_BK - top_B1).exp2_().double()
+        at_B, log2_row_B, total_B = sample(weights_BK, top_B1, uniforms_BS[:, slot])
+        log2_total_BS[:, slot] = total_B
+        drawn_B = total_B > FLOOR
         rows_BS[:, slot] = torch.where(drawn_B, at_B, -1)
         log2_prob_BS[:, slot] = log2_row_B.where(drawn_B, 0.0)
     return rows_BS, log2_prob_BS, log2_total_BS

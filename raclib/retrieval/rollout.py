@@ -43,11 +43,12 @@ def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2:
     scorer = _TileScorer(problem, tile)
     for slot in range(shape[1]):
         tops_BN, sums_BN = stats.tops_BSN[:, slot], stats.sums_BSN[:, slot]
-        tile_B, log2_tile_B, total_B = sample(tops_BN, sums_BN, uniforms_BS2[:, slot, 0])
+        share_BN, top_B1 = _shares(tops_BN)
+        tile_B, log2_tile_B, total_B = sample(share_BN * sums_BN, top_B1, uniforms_BS2[:, slot, 0])
         log2_total_BS[:, slot] = total_B
         for block, scores_bST in scorer.score(slot, tile_B, rows_BS):
             uniform_b = uniforms_BS2[block, slot, 1]
-            at_b, log2_row_b, row_total_b = sample(scores_bST[:, 0], 1.0, uniform_b)
+            at_b, log2_row_b, row_total_b = sample(*_shares(scores_bST[:, 0]), uniform_b)
             drawn_b = row_total_b > FLOOR
             rows_BS[block, slot] = torch.where(drawn_b, tile_B[block] * tile + at_b, -1)
             log2_prob_BS[block, slot] = (log2_tile_B[block] + log2_row_b).where(drawn_b, 0.0)
@@ -100,15 +101,12 @@ class _TileScorer:
         return scores_bST.masked_fill_(out_bT[:, None], MASKED)
 
 
-def sample(
-    tops_BN: Tensor, sums_BN: Tensor | float, uniform_B: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws n with probability ~ sums * 2**tops; returns n, log2 of it, log2 of the total.
+def sample(weights_BN: Tensor, top_B1: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws n with probability ~ weights; returns n, log2 of it, log2 of the total of weights
+    times 2**top.
 
-    In float64: a float32 prefix sum loses rows beyond 2**24 of them. MASKED tops weigh 0.
+    Weights are float64: a float32 prefix sum loses rows beyond 2**24 of them.
     """
-    top_B1 = tops_BN.amax(-1, keepdim=True).clamp_min(FLOOR)
-    weights_BN = (tops_BN - top_B1).exp2_().double() * sums_BN
     prefix_BN = weights_BN.cumsum(-1)
     total_B1 = prefix_BN[:, -1:]
     # Below the total, so that the first prefix above the target ends a weight that is not 0.
@@ -120,6 +118,12 @@ def sample(
     log2_prob_B1 = (weights_BN.gather(-1, index_B1) / total_B1).log2_()
     log2_total_B1 = (total_B1.log2() + top_B1).clamp_min(2 * FLOOR)
     return index_B1[:, 0], log2_prob_B1[:, 0], log2_total_B1[:, 0]
+
+
+def _shares(scores_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """2**(score - top) in float64, 0 where MASKED, and the top [B, 1]."""
+    top_B1 = scores_BN.amax(-1, keepdim=True).clamp_min(FLOOR)
+    return (scores_BN - top_B1).double().exp2_(), top_B1
 
 
 def _without(scores_bST: Tensor, at_b: Tensor) -> tuple[Tensor, Tensor]:
