@@ -1,4 +1,4 @@
-"""How a job that trains many runs under one name begins."""
+"""How a job that trains runs of several seeds under one name begins."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,6 +15,9 @@ Follow = Callable[[str, RunSettings], AbstractContextManager[RunLogger]]
 def open_job(config: RunSettings) -> tuple[AbstractContextManager[RunLogger], Follow]:
     """Takes the job's name and joins the cluster.
 
+    Seeds tell runs apart, not jobs: jobs of one seed each may train side by side under one name,
+    and a job of all seeds then finds what they did.
+
     Args:
         config: What the job was told, with absolute paths.
 
@@ -25,9 +28,10 @@ def open_job(config: RunSettings) -> tuple[AbstractContextManager[RunLogger], Fo
         UserError: if the name belongs to a job of other settings.
     """
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
-    check_claim(run_uri, params)
+    shared = {name: value for name, value in params.items() if name != "seed"}
+    check_claim(run_uri, shared)
     connect(config.num_workers, log_to_driver=True)
-    claim(run_uri, params)
+    claim(run_uri, shared)
     begin = partial(track, config.tracking, tags=environment_tags())
 
     def follow(name: str, mine: RunSettings) -> AbstractContextManager[RunLogger]:
