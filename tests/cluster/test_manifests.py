@@ -2,6 +2,7 @@
 
 import copy
 import shlex
+import tomllib
 
 import mlflow.cli
 import pytest
@@ -185,7 +186,15 @@ def test_no_pod_has_more_rights_than_it_needs(pods):
             assert pod["automountServiceAccountToken"] is False
 
 
-def test_accounts_and_volumes_that_pods_name_exist(documents, pods):
+def test_images_are_this_version(pods, root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    images = [container["image"] for pod in pods for container in pod["containers"]]
+    ours = [image for image in images if not image.startswith("postgres:")]
+    assert set(ours) == {f"raclib:{project['version']}"}
+    assert len(ours) == len(images) - 1
+
+
+def test_accounts_and_maps_that_pods_name_exist(documents, pods):
     for pod in pods:
         account = pod.get("serviceAccountName")
         assert account is None or ("ServiceAccount", account) in documents
@@ -235,7 +244,8 @@ def test_services_find_their_pods_and_probes_their_port(documents):
         assert service["selector"].items() <= labels.items()
         ports = {port["name"] for port in container["ports"]}
         assert {port["targetPort"] for port in service["ports"]} <= ports
-        for probe in ("readinessProbe", "livenessProbe"):
-            assert container[probe].get("httpGet", {"path": "/health"})["path"] == "/health"
+        assert {"readinessProbe", "livenessProbe"} <= set(container)
     [container] = documents["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
-    assert container["readinessProbe"]["httpGet"]["port"] in {"http"}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        # The only path that MLflow answers to a caller by address.
+        assert container[probe]["httpGet"] == {"path": "/health", "port": "http"}
