@@ -34,7 +34,7 @@ def run(config: AmazonConfig) -> None:
     with follow(config.name, key=run_uri) as job:
         job.log_dataset(corpus.uri, str(corpus.version), len(corpus))
         loggers, probabilities = {}, {}
-        with CorpusStore.start(corpus, num_servers=config.num_servers) as store:
+        with CorpusStore.start(corpus, config.num_servers, config.replicas, config.mount) as store:
             task = AmazonTask(config, corpus, store.client())
             claim(run_uri, params)
             for name, with_context in CONTEXT.items():

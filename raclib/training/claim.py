@@ -14,6 +14,8 @@ FREE = (
     "num_workers",
     "use_gpu",
     "num_servers",
+    "replicas",
+    "mount",
     "tracking.",
     "train.max_failures",
     "train.log_every",

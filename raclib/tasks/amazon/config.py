@@ -188,6 +188,11 @@ class AmazonConfig(RunSettings):
     """Rows of a corpus shard."""
     num_servers: PositiveInt | None = None
     """Actors that serve the corpus; by default one a node."""
+    replicas: PositiveInt = 1
+    """Servers that hold each shard; with 2 a lost node's rows come from another at once."""
+    mount: Literal["auto", "mmap", "hydrate", "range"] = "auto"
+    """How servers get at shards: mmap, where every node sees the corpus; hydrate, each node copies
+    its shards to its own storage, once; range, wide rows are read where they lie."""
     rule: RuleConfig = field(default_factory=RuleConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     key: KeyConfig = field(default_factory=KeyConfig)
