@@ -8,6 +8,7 @@ from raclib.cli import main
 from raclib.cluster import connect
 from raclib.corpus import Corpus
 from raclib.paths import resolve
+from raclib.shared import check_shared
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.prepare import prepare
 
@@ -18,6 +19,7 @@ def run(config: AmazonConfig) -> None:
     """Prepares the corpus and says what it holds."""
     config = resolve(config, corpus=config.corpus_uri)
     connect(config.num_workers)
+    check_shared(storage_path=config.storage_path, corpus=config.corpus_uri)
     lines = describe(prepare(config))
     width = max(map(len, lines)) + 2
     for name, value in lines.items():

@@ -28,11 +28,11 @@ class SweepConfig:
     """Examples of the base."""
     num_keys: PositiveInt = 100_000
     """Keys of the base."""
-    slots: PositiveInt = 4
+    slots: PositiveInt = 8
     """Rows drawn for an example of the base."""
     key_dim: PositiveInt = 64
     """Numbers a key of the base."""
-    row_dim: PositiveInt = 1024
+    row_dim: PositiveInt = 8192
     """Numbers of a row, float16."""
     factors: list[PositiveInt] = field(default_factory=lambda: [1, 2, 4])
     """Multiples of the base that are measured."""

@@ -10,6 +10,7 @@ from raclib.corpus import CorpusStore
 from raclib.evaluation.amazon import baselines, evaluate, report
 from raclib.evaluation.serving import log_model
 from raclib.paths import resolve
+from raclib.shared import check_shared, check_tracking
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.prepare import prepare
 from raclib.tasks.amazon.task import AmazonTask
@@ -27,6 +28,8 @@ def run(config: AmazonConfig) -> None:
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
     check_claim(run_uri, params)
     connect(config.num_workers, log_to_driver=True)
+    check_tracking(config.tracking)
+    check_shared(storage_path=config.storage_path, corpus=config.corpus_uri)
     corpus = prepare(config)
     tags = {"corpus_version": str(corpus.version), **environment_tags()}
     follow = partial(track, config.tracking, params=params, tags=tags)

@@ -119,9 +119,19 @@ class RunSettings:
     """Seed of data, weights, order and draws."""
     num_workers: PositiveInt = 1
     """Ray Train workers."""
+    min_workers: PositiveInt | None = None
+    """Fewest workers that training goes on with when nodes are lost and do not come back, growing
+    again when they do; by default it waits for all."""
     use_gpu: bool | None = None
     """Train on GPUs; by default if the cluster has one for each worker."""
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise UserError(
+                f"min_workers: {self.min_workers} is above num_workers {self.num_workers}; it must "
+                "not be"
+            )

@@ -44,6 +44,7 @@ class GeneratedTaskConfig(RunSettings):
     train: StepTrainConfig = field(default_factory=StepTrainConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.history_size < self.retrieval.num_draws:
             raise UserError(
                 f"history_size: {self.history_size} is below retrieval.num_draws "

@@ -12,6 +12,7 @@ FREE = (
     "num_seeds",
     "history_sizes",
     "num_workers",
+    "min_workers",
     "use_gpu",
     "num_servers",
     "replicas",

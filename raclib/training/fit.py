@@ -1,5 +1,6 @@
 """Starts the Ray Train workers and waits for what they predict."""
 
+import sys
 from dataclasses import dataclass
 
 import ray
@@ -12,6 +13,7 @@ from raclib.errors import UserError
 from raclib.evaluation.predict import Predictions
 from raclib.tracking import RunLogger
 from raclib.training.checkpoint import model_weights
+from raclib.training.stopping import raised_by_sigterm, start_flag
 from raclib.training.task import Task
 from raclib.training.worker import Assignment, run_worker
 
@@ -43,12 +45,17 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
 
     Raises:
         UserError: for impossible settings, and for what workers found wrong.
+        SystemExit: after SIGTERM, when the last checkpoint is written.
     """
     check_workers(config)
-    assignment = Assignment(task, with_context, logger)
+    flag = start_flag()
+    assignment = Assignment(task, with_context, logger, flag)
     trainer = TorchTrainer(
         lambda: run_worker(assignment),  # type: ignore[arg-type]
-        scaling_config=ScalingConfig(num_workers=config.num_workers, use_gpu=uses_gpu(config)),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers(config),  # type: ignore[arg-type]  # Ray's type lacks the pair
+            use_gpu=uses_gpu(config),
+        ),
         run_config=RunConfig(
             name=f"{config.name}/{logger.name}",
             storage_path=config.storage_path,
@@ -57,7 +64,11 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
         ),
         torch_config=TorchConfig(timeout_s=PEER_TIMEOUT_S),
     )
-    result = trainer.fit()
+    with raised_by_sigterm(flag) as came:
+        result = trainer.fit()
+    if came:
+        print(f"{logger.name}: stopped; the same command continues it", file=sys.stderr)
+        raise SystemExit(128 + came[0])
     outcome = result.return_value  # type: ignore[attr-defined]
     if "error" in outcome:
         raise UserError(outcome["error"])
@@ -72,13 +83,22 @@ def uses_gpu(config: RunSettings) -> bool:
     return ray.cluster_resources().get("GPU", 0) >= config.num_workers
 
 
+def num_workers(config: RunSettings) -> int | tuple[int, int]:
+    """How many workers Ray Train may run: a number, or the fewest and the most."""
+    if config.min_workers is None:
+        return config.num_workers
+    return config.min_workers, config.num_workers
+
+
 def check_workers(config: RunSettings) -> None:
     """Refuses a batch that cannot be shared, and a cluster that would wait for ever."""
-    size, num = config.train.batch_size, config.num_workers
-    if size % num:
-        raise UserError(
-            f"train.batch_size: {size} must be a multiple of num_workers ({num}); change one"
-        )
+    size, num = config.train.batch_size, config.min_workers or config.num_workers
+    for shares in range(num, config.num_workers + 1):
+        if size % shares:
+            raise UserError(
+                f"train.batch_size: {size} must be a multiple of {shares}, a number of workers "
+                "that may share it; change it, num_workers or min_workers"
+            )
     num_cores = ray.cluster_resources().get("CPU", 0)
     if num_cores <= num:
         raise UserError(

@@ -6,6 +6,7 @@ from functools import partial
 
 from raclib.cluster import connect
 from raclib.config import RunSettings
+from raclib.shared import check_shared, check_tracking
 from raclib.tracking import RunLogger, environment_tags, flatten, track
 from raclib.training.claim import check_claim, claim
 
@@ -31,6 +32,8 @@ def open_job(config: RunSettings) -> tuple[AbstractContextManager[RunLogger], Fo
     shared = {name: value for name, value in params.items() if name != "seed"}
     check_claim(run_uri, shared)
     connect(config.num_workers, log_to_driver=True)
+    check_tracking(config.tracking)
+    check_shared(storage_path=config.storage_path)
     claim(run_uri, shared)
     begin = partial(track, config.tracking, tags=environment_tags())
 

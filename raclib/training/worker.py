@@ -2,6 +2,7 @@
 
 import resource
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray.train
@@ -22,6 +23,7 @@ from raclib.training.noise import step_noise
 from raclib.training.optimizer import ScheduledAdamW
 from raclib.training.schedules import temperature
 from raclib.training.step import PlainStep, RetrievalStep
+from raclib.training.stopping import StopWatch
 from raclib.training.task import Task, parts
 from raclib.training.timer import Timer
 
@@ -34,11 +36,13 @@ class Assignment:
         task: Data and model.
         with_context: False for the classifier that retrieves nothing.
         logger: Where rank 0 logs.
+        stop_flag: Actor that says when to stop early; see `stopping`.
     """
 
     task: Task
     with_context: bool
     logger: RunLogger
+    stop_flag: Any
 
 
 def run_worker(assignment: Assignment) -> dict:
@@ -48,7 +52,8 @@ def run_worker(assignment: Assignment) -> dict:
     """
     try:
         worker = Worker(assignment)
-        worker.train()
+        if not worker.train():
+            return {"stopped": True}
         return worker.predict("test")._asdict()
     except UserError as error:
         return {"error": str(error)}
@@ -63,6 +68,7 @@ class Worker:
         self.rank = ray.train.get_context().get_world_rank()
         self.num_workers = ray.train.get_context().get_world_size()
         self.device = ray.train.torch.get_device()
+        self.stop = StopWatch(assignment.stop_flag, self.num_workers, self.device)
         self.timer = Timer()
         config = self.task.config
         torch.manual_seed(config.seed)
@@ -71,8 +77,8 @@ class Worker:
         self.module = ray.train.torch.prepare_model(self.step_module)
         self.optimizer = ScheduledAdamW(self.model, config.train, self.task.num_steps)
 
-    def train(self) -> None:
-        """Does the steps that are not yet done."""
+    def train(self) -> bool:
+        """Does the steps that are not yet done; returns whether all are done, or it was stopped."""
         config = self.task.config.train
         start = checkpoint.restore(self.step_module, self.optimizer.adamw)
         batches = self.task.stream(start, self.rank, self.num_workers, self.device)
@@ -88,7 +94,11 @@ class Worker:
             if done % config.checkpoint_every == 0 or is_last:
                 self.logger.log(self._validate(), done, self.rank)
                 checkpoint.save(self.step_module, self.optimizer.adamw, done)
+            elif self.stop.is_over():
+                checkpoint.save(self.step_module, self.optimizer.adamw, done)
+                return False
         bar.close()
+        return True
 
     def predict(self, split: Split) -> Predictions:
         """Predicts every example of a split by greedy retrieval.

@@ -1,0 +1,87 @@
+"""Ends a run early but in order: on SIGTERM its workers write a checkpoint first."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import ray
+import torch
+import torch.distributed
+from ray.exceptions import RayError
+
+from raclib.cluster import this_node
+
+
+class StopFlag:
+    """Whether training is to stop; a Ray actor beside the job's driver."""
+
+    def __init__(self) -> None:
+        self._raised = asyncio.Event()
+
+    async def raise_it(self) -> None:
+        """Asks everyone who waits to stop."""
+        self._raised.set()
+
+    async def wait(self) -> None:
+        """Returns once training is to stop."""
+        await self._raised.wait()
+
+
+def start_flag() -> Any:
+    """The actor's handle; the flag goes with the driver, which alone raises it."""
+    return ray.remote(StopFlag).options(num_cpus=0, label_selector=this_node()).remote()
+
+
+@contextmanager
+def raised_by_sigterm(flag: Any) -> Iterator[list[int]]:
+    """Within it the first SIGTERM raises the flag, where it would end this process.
+
+    Yields:
+        The signals that came: empty if none did.
+    """
+    came: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.signal(signal.SIGTERM, before)  # a second one does not wait
+        flag.raise_it.remote()
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class StopWatch:
+    """A worker's view of the flag.
+
+    Args:
+        flag: The actor.
+        num_workers: Workers that must stop at the same step: each of them asks after every step.
+        device: Where they exchange what they see.
+    """
+
+    def __init__(self, flag: Any, num_workers: int, device: torch.device) -> None:
+        self._waiting = flag.wait.remote()
+        self._num_workers, self._device = num_workers, device
+
+    def is_over(self) -> bool:
+        """Whether any worker saw the flag raised; the same answer for all of them."""
+        seen = self._sees_it()
+        if self._num_workers == 1:
+            return seen
+        any_1 = torch.tensor([float(seen)], device=self._device)
+        torch.distributed.all_reduce(any_1)
+        return bool(any_1 > 0)
+
+    def _sees_it(self) -> bool:
+        done, _ = ray.wait([self._waiting], timeout=0)
+        try:
+            ray.get(done)
+        except RayError:  # the flag went with the driver's node, and this worker soon will
+            return False
+        return bool(done)
