@@ -2,7 +2,8 @@
 # A Ray cluster of several nodes on this machine, each a raylet of its own, for trying things out.
 #
 #   cluster/local.sh up [NODES=3] [CPUS=2]   starts it and prints what to export
-#   cluster/local.sh kill NODE               kills a node: 2 or higher, 1 is the head
+#   cluster/local.sh kill NODE               kills a node at once: 2 or higher, 1 is the head
+#   cluster/local.sh add NODE [CPUS=2]       brings another node, or it back
 #   cluster/local.sh down                    ends it
 #
 # RACLIB_CLUSTER_DIR names the folder for sockets and logs (a short path), RACLIB_CLUSTER_PORT the
@@ -13,8 +14,10 @@ folder=${RACLIB_CLUSTER_DIR:-/tmp/raclib-cluster-$(id -u)}
 port=${RACLIB_CLUSTER_PORT:-26379}
 dashboard=$((port + 1))
 
-start() { # start NODE ARGUMENTS...: in a session of its own, so that all of a node can be killed
-    local node=$1 && shift
+start() { # start NODE CPUS ARGUMENTS...: in a session of its own, so that all of a node can be killed
+    local node=$1 cpus=$2 && shift 2
+    # A stopped job has a minute to write its checkpoint; by default it has three seconds.
+    export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token" RAY_JOB_STOP_WAIT_TIME_S=60
     setsid ray start --block --disable-usage-stats \
         --object-store-memory 300000000 --num-cpus "$cpus" "$@" \
         --dashboard-agent-listen-port $((port + 10 + node)) --metrics-export-port $((port + 30 + node)) \
@@ -32,28 +35,30 @@ ray_address() { # where the head says that it is
 }
 
 up() {
-    local nodes=${1:-3}
-    cpus=${2:-2}
+    local nodes=${1:-3} cpus=${2:-2}
     if compgen -G "$folder/node*.pid" >/dev/null; then
         echo "error: $folder: a cluster is there already; end it with $0 down" >&2
         exit 1
     fi
     mkdir -p "$folder/node1"
     (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/token")
-    # A stopped job has a minute to write its checkpoint; by default it has three seconds.
-    export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token" RAY_JOB_STOP_WAIT_TIME_S=60
-    start 1 --head --port "$port" --dashboard-host 127.0.0.1 --dashboard-port "$dashboard" \
+    start 1 "$cpus" --head --port "$port" --dashboard-host 127.0.0.1 --dashboard-port "$dashboard" \
         --temp-dir "$folder/node1"
     wait_for_nodes 1
     for node in $(seq 2 "$nodes"); do
-        start "$node" --address "$(ray_address)" --temp-dir "$folder/node$node"
+        add "$node" "$cpus"
     done
     wait_for_nodes "$nodes"
     echo "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token"
     echo "export RAY_API_SERVER_ADDRESS=http://127.0.0.1:$dashboard"
 }
 
+add() { # add NODE [CPUS]
+    start "$1" "${2:-2}" --address "$(ray_address)" --temp-dir "$folder/node$1"
+}
+
 wait_for_nodes() { # wait_for_nodes COUNT
+    export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token"
     for _ in $(seq 60); do
         found=$(RAY_API_SERVER_ADDRESS="http://127.0.0.1:$dashboard" \
             ray list nodes --filter state=ALIVE --format json 2>/dev/null | grep -o '"node_id"' | wc -l || true)
@@ -79,7 +84,8 @@ down() {
 
 case ${1:-} in
     up) up "${@:2}" ;;
+    add) add "${@:2}" ;;
     kill) kill_node "$2" KILL ;;
     down) down ;;
-    *) sed -n '2,9p' "$0" && exit 2 ;;
+    *) sed -n '2,12p' "$0" && exit 2 ;;
 esac

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: one local Ray a session, and a small task on it."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -73,6 +74,26 @@ def tiny_config(tmp_path_factory) -> AmazonConfig:
         retrieval=AmazonRetrievalConfig(num_draws=3, max_temperature=0.1, min_temperature=0.05),
         train=AmazonTrainConfig(num_epochs=2, batch_size=32, checkpoint_every=4, log_every=1),
     )
+
+
+@pytest.fixture(scope="session")
+def write_tiny(tiny_config):
+    """Writes the tiny configuration to a folder, which also gets the results."""
+
+    def write(folder: Path) -> Path:
+        config = dataclasses.replace(
+            tiny_config,
+            storage_path=str(folder / "runs"),
+            corpus=None,
+            tracking=dataclasses.replace(
+                tiny_config.tracking, uri=f"sqlite:///{folder / 'mlflow.db'}"
+            ),
+        )
+        path = folder / "tiny.yaml"
+        path.write_text(json.dumps(dataclasses.asdict(config)))
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

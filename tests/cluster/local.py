@@ -1,0 +1,138 @@
+"""A cluster of several raylets on this machine, and a job on it, as people drive them."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "cluster" / "local.sh"
+JOB = ROOT / "jobs" / "train_amazon.py"
+
+
+class LocalCluster:
+    """What `cluster/local.sh` starts; `folder` must be short, sockets lie in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, port = folder, random.randrange(20, 300) * 100
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RACLIB_CLUSTER_DIR": str(folder),
+            "RACLIB_CLUSTER_PORT": str(port),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+            "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port + 1}",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self.environment.pop("RAY_ADDRESS", None)
+
+    def run(self, *command: object, check: bool = True) -> str:
+        """A command with what a client needs."""
+        # To a file: nodes keep what they inherit, and would keep a pipe open.
+        log = self.folder.with_suffix(".out")
+        with log.open("w") as out:
+            done = subprocess.run(
+                [str(part) for part in command],
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                timeout=200,
+                check=False,
+            )
+        assert not check or done.returncode == 0, log.read_text()
+        return log.read_text()
+
+    def start_job(self, submission: str, log: Path, *args: object) -> subprocess.Popen:
+        """`ray job submit`, which ends when the job does."""
+        command = ["ray", "job", "submit", "--submission-id", submission, "--", sys.executable, JOB]
+        with log.open("w") as out:
+            return subprocess.Popen(
+                [str(part) for part in (*command, *args)],
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+            )
+
+    def processes(self) -> dict[int, list[psutil.Process]]:
+        """The living processes of every node."""
+        sessions = {
+            int(path.read_text()): int(path.stem.removeprefix("node"))
+            for path in self.folder.glob("node*.pid")
+        }
+        found: dict[int, list[psutil.Process]] = {}
+        for process in psutil.process_iter():
+            try:
+                node = sessions.get(os.getsid(process.pid))
+            except OSError:  # it has just ended
+                continue
+            if node is not None and process.status() != psutil.STATUS_ZOMBIE:
+                found.setdefault(node, []).append(process)
+        return found
+
+    def nodes_with(self, title: str) -> set[int]:
+        """Nodes with a process of that title, such as `ray::ShardServer`."""
+        return {
+            node
+            for node, processes in self.processes().items()
+            if any(title in " ".join(_command(process)) for process in processes)
+        }
+
+
+@dataclass
+class Runs:
+    """The MLflow runs of a folder."""
+
+    folder: Path
+
+    def find(self, job: str) -> dict[str, Run]:
+        """The job's runs by name: its own and those of its methods."""
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("amazon")
+        if experiment is None:
+            return {}
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        mine = {run.info.run_id for run in runs if run.info.run_name == job}
+        return {
+            run.info.run_name: run
+            for run in runs
+            if run.info.run_id in mine or run.data.tags.get("mlflow.parentRunId") in mine
+        }
+
+    def steps(self, job: str, method: str = "retrieval") -> list[tuple[int, float]]:
+        """Logged steps and their times in seconds, in the order they were logged."""
+        run = self.find(job).get(method)
+        if run is None:
+            return []
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        points = client.get_metric_history(run.info.run_id, "loss")
+        return sorted(((p.step, p.timestamp / 1000) for p in points), key=lambda point: point[1])
+
+    def losses(self, job: str, method: str = "retrieval") -> dict[int, float]:
+        """The loss of each step."""
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        points = client.get_metric_history(self.find(job)[method].info.run_id, "loss")
+        return {point.step: point.value for point in points}
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: Callable[[], str]) -> None:
+    """Returns once the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what()
+        time.sleep(0.3)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
