@@ -46,7 +46,7 @@ def hydrate(
         UserError: if the file is missing, damaged or does not fit.
     """
     path = _copy_path(mount, shard, name)
-    with _locked(mount.folder):
+    with locked(mount.folder):
         try:
             copy = find_copy(mount, corpus, shard, name)
         except DamagedError:
@@ -68,7 +68,8 @@ def make_room(mount: Mount, num_bytes: int) -> None:
     """
     for path in mount.folder.glob("*/.*.tmp"):
         path.unlink(missing_ok=True)
-    copies = [(path.stat(), path) for path in mount.folder.glob("*/*.npy")]
+    found = (path for kind in ("*/*.npy", "keys/*.pt") for path in mount.folder.glob(kind))
+    copies = [(path.stat(), path) for path in found]
     copies.sort(key=lambda copy: copy[0].st_mtime)
     held = sum(status.st_size for status, _ in copies)
     while not _fits(mount, held, num_bytes):
@@ -112,7 +113,7 @@ def _copy_path(mount: Mount, shard: ShardInfo, name: str) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One copy at a time on a node: nothing is copied twice, nor the disk filled by two together.
 
     The lock goes with its process, so a killed server leaves none.

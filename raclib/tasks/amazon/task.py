@@ -14,6 +14,7 @@ from raclib.retrieval.keys import KeySet
 from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
 from raclib.tasks.amazon.data import ReviewHistory, ReviewReader, input_statistics
 from raclib.tasks.amazon.models import build_model
+from raclib.tasks.amazon.shared_keys import load_shared
 from raclib.tasks.amazon.splits import make_splits
 from raclib.tasks.examples import Order, stream_examples
 
@@ -67,7 +68,10 @@ class AmazonTask:
         """What the examples of a split may retrieve; loads the keys to the device."""
         rows = None if split == "test" else getattr(self.splits, f"{split}_history")
         dtype = getattr(torch, self.config.retrieval.key_dtype)
-        keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
+        if device.type == "cpu" and self.config.num_workers > 1:
+            keys = load_shared(self.corpus, rows, dtype, self.client.mount)
+        else:
+            keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
         return ReviewHistory(keys, self.reader, self.config)
 
     def diagnostics(
