@@ -11,6 +11,10 @@ from ray.data import DataContext
 
 from raclib.batch import Arrays
 
+# Large enough to spare tasks, small enough to start at once.
+STEPS_A_BLOCK = 8
+READS_AT_ONCE = 4  # for each worker
+
 
 @dataclass(frozen=True)
 class Order:
@@ -69,11 +73,13 @@ def stream_examples(
     """
     local = order.batch_size // num_workers
     num_rows = (order.num_steps - start_step) * local
+    block_rows = STEPS_A_BLOCK * local
     if num_rows == 0:
         return
 
     def load(block: Arrays) -> Arrays:
-        steps, places = np.divmod(block["id"], local)
+        ids = np.arange(block["first"][0], min(block["first"][0] + block_rows, num_rows))
+        steps, places = np.divmod(ids, local)
         return read(order.at(start_step + steps, rank * local + places))
 
     context = DataContext.get_current()
@@ -81,9 +87,10 @@ def stream_examples(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    # Blocks of some steps each: large enough to spare tasks, small enough to start at once.
-    dataset = ray.data.range(num_rows, override_num_blocks=-(-num_rows // (8 * local)))
-    # Reading waits for disks and servers more than for a core.
-    dataset = dataset.map_batches(load, batch_size=None, num_cpus=0.25)  # type: ignore[arg-type]
+    # A block is the first of its examples until it is read. Nothing here asks for a core: reading
+    # waits for disks and servers, and after a lost node workers may have taken all that are left.
+    firsts = [{"first": first} for first in range(0, num_rows, block_rows)]
+    blocks = ray.data.from_items(firsts, override_num_blocks=len(firsts))
+    dataset = blocks.map_batches(load, batch_size=None, num_cpus=0, concurrency=READS_AT_ONCE)  # type: ignore[arg-type]
     batches = dataset.iter_batches(batch_size=local, prefetch_batches=2, batch_format="numpy")
     yield from cast(Iterator[Arrays], batches)

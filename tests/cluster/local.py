@@ -107,19 +107,19 @@ class Runs:
             if run.info.run_id in mine or run.data.tags.get("mlflow.parentRunId") in mine
         }
 
-    def steps(self, job: str, method: str = "retrieval") -> list[tuple[int, float]]:
-        """Logged steps and their times in seconds, in the order they were logged."""
-        run = self.find(job).get(method)
+    def steps(self, job: str) -> list[tuple[int, float]]:
+        """Logged steps with retrieval and their times in seconds, in the order they were logged."""
+        run = self.find(job).get("retrieval")
         if run is None:
             return []
         client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
         points = client.get_metric_history(run.info.run_id, "loss")
         return sorted(((p.step, p.timestamp / 1000) for p in points), key=lambda point: point[1])
 
-    def losses(self, job: str, method: str = "retrieval") -> dict[int, float]:
-        """The loss of each step."""
+    def curve(self, job: str, metric: str) -> dict[int, float]:
+        """A metric of the classifier with retrieval, by step."""
         client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-        points = client.get_metric_history(self.find(job)[method].info.run_id, "loss")
+        points = client.get_metric_history(self.find(job)["retrieval"].info.run_id, metric)
         return {point.step: point.value for point in points}
 
 

@@ -40,3 +40,14 @@ def test_workers_together_get_every_global_batch_in_order(ray_cluster, start, nu
 
 def test_a_finished_run_has_no_batches(ray_cluster):
     assert list(stream_examples(ORDER, lambda rows: {"row": rows}, 30, 0, 1)) == []
+
+
+def test_examples_are_read_where_no_core_is_left(ray_cluster):
+    @ray_cluster.remote(num_cpus=ray_cluster.cluster_resources()["CPU"])
+    def read_all():
+        order = Order(np.arange(256), 32, 2, 0)
+        return sum(
+            len(batch["id"]) for batch in stream_examples(order, lambda rows: {"id": rows}, 0, 0, 1)
+        )
+
+    assert ray_cluster.get(read_all.remote(), timeout=100) == 512
