@@ -65,7 +65,8 @@ wait_for_nodes() { # wait_for_nodes COUNT
         [ "$found" -ge "$1" ] && return
         sleep 1
     done
-    echo "error: $found of $1 nodes came up; see $folder/node*.log" >&2
+    tail --lines 5 "$folder"/node*.log >&2
+    echo "error: $found of $1 nodes came up; the logs above are in $folder" >&2
     exit 1
 }
 

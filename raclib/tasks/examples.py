@@ -13,7 +13,7 @@ from raclib.batch import Arrays
 
 # Large enough to spare tasks, small enough to start at once.
 STEPS_A_BLOCK = 8
-READS_AT_ONCE = 4  # for each worker
+READS_AT_ONCE = 2  # for each worker; each takes a process of half a gigabyte
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class LocalCluster:
     """What `cluster/local.sh` starts; `folder` must be short, sockets lie in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, port = folder, random.randrange(20, 300) * 100
+        # Above the ports of Ray's workers, below those that the kernel gives away.
+        self.folder, port = folder, random.randrange(200, 320) * 100
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
