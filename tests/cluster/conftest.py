@@ -1,11 +1,13 @@
-"""The manifests, read once."""
+"""The manifests, read once; makes the hosts importable beside the tests."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
