@@ -74,7 +74,8 @@ def test_fetches_go_on(hosts, kind, host, seconds):
     fetching = Fetching(hosts, f"fetch-{kind}")
     wait_until(fetching.is_under_way, 120)
     servers = hosts.processes(host, "ray::ShardServer")
-    assert servers
+    # Replicas are on different hosts: each has one server.
+    assert all(len(hosts.processes(name, "ray::ShardServer")) == 1 for name in ("n1", "n2", "n3"))
     with hosts.fault(kind, host) as began:
         ended = watch_servers(hosts, host, servers, began, began + seconds)
         time.sleep(max(0.0, began + seconds - time.time()))
