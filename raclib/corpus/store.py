@@ -144,8 +144,8 @@ class CorpusStore:
 
 
 def _start_server(corpus: Corpus, shard_ids: Sequence[str], mount: Mount, node: str) -> Any:
-    # Soft: where its node is gone for good, a server restarts on another. Ray puts an actor that asks
-    # for nothing on a random node whatever its soft affinity, so a server asks for a byte.
+    # Soft: where its node is gone for good, a server restarts on another. Of an actor that asks for
+    # no resource Ray ignores a soft affinity and picks any node; so a server asks for a byte.
     actor: Any = ray.remote(ShardServer).options(
         num_cpus=0,
         memory=1,
