@@ -1,4 +1,4 @@
-"""The manifests, read once."""
+"""The manifests, read once; makes the hosts importable beside the tests."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
