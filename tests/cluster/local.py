@@ -4,8 +4,6 @@ import os
 import random
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,14 +120,6 @@ class Runs:
         client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
         points = client.get_metric_history(self.find(job)["retrieval"].info.run_id, metric)
         return {point.step: point.value for point in points}
-
-
-def wait_until(condition: Callable[[], object], seconds: float, what: Callable[[], str]) -> None:
-    """Returns once the condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.3)
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from local import JOB, SCRIPT, LocalCluster, Runs, wait_until
+from hosts import wait_until
+from local import JOB, SCRIPT, LocalCluster, Runs
 
 # Long enough to be hit in the middle.
 LONG = ["--train.num_epochs", 30, "--train.batch_size", 48, "--train.checkpoint_every", 10]
@@ -75,9 +76,7 @@ def undisturbed(start, finish, runs):
 
 def wait_for_step(runs, process, name, step, log):
     wait_until(
-        lambda: process.poll() is not None or any(at >= step for at, _ in runs.steps(name)),
-        200,
-        log.read_text,
+        lambda: process.poll() is not None or any(at >= step for at, _ in runs.steps(name)), 200
     )
     assert process.poll() is None, log.read_text()[-4000:]
 
@@ -128,7 +127,7 @@ def test_a_stopped_job_leaves_a_checkpoint_and_nothing_else(
     assert found["stopped"].info.status == found["retrieval"].info.status == "KILLED"
     last = max(step for step, _ in runs.steps("stopped"))
     for title in ("ray::ShardServer", "ray::RayTrainWorker", "ray::StopFlag", "train_amazon.py"):
-        wait_until(lambda title=title: not local.nodes_with(title), 20, lambda title=title: title)
+        wait_until(lambda title=title: not local.nodes_with(title), 20)
     assert not any(
         JOB.name in " ".join(p.info["cmdline"] or ()) and "stopped" in p.info["cmdline"]
         for p in psutil.process_iter(["cmdline"])
