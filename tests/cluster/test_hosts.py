@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hosts import BUCKET, ROOT, SUBNET, Hosts, find_tool, wait_until
+from hosts import BUCKET, CPUS, ROOT, SUBNET, Hosts, find_tool, wait_until
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -16,6 +16,9 @@ FETCH_ROWS = Path(__file__).with_name("fetch_rows.py")
 # Of each fault: the host it befalls, and the seconds to look on.
 FAULTS = [("kill", "n2", 20), ("power", "n3", 25), ("cut", "n2", 30)]
 LONGEST_FETCH_S = 5.0
+# Eight steps an epoch; the fault comes after some of them.
+NUM_EPOCHS, STEPS_BEFORE = 16, 20
+NUM_STEPS = 8 * NUM_EPOCHS
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,8 @@ def test_fetches_go_on(hosts, kind, host, seconds):
     fetching = Fetching(hosts, f"fetch-{kind}")
     wait_until(fetching.is_under_way, 120)
     servers = hosts.processes(host, "ray::ShardServer")
-    assert servers
+    # Replicas are on different hosts: each has one server.
+    assert all(len(hosts.processes(name, "ray::ShardServer")) == 1 for name in ("n1", "n2", "n3"))
     with hosts.fault(kind, host) as began:
         ended = watch_servers(hosts, host, servers, began, began + seconds)
         time.sleep(max(0.0, began + seconds - time.time()))
@@ -103,7 +107,7 @@ def job_file(hosts, tiny_config) -> Path:
         replicas=2,
         mount="hydrate",
         tracking=replace(tiny_config.tracking, uri=hosts.tracking),
-        train=replace(tiny_config.train, num_epochs=10, checkpoint_every=8),
+        train=replace(tiny_config.train, num_epochs=NUM_EPOCHS, checkpoint_every=8),
     )
     path = hosts.folder / "job.yaml"
     path.write_text(json.dumps(asdict(config)))
@@ -121,24 +125,45 @@ def runs_of(hosts: Hosts, job: str) -> dict[str, Run]:
 def steps_logged(hosts: Hosts, job: str) -> int:
     """The last step that a job's retrieval logged."""
     run = runs_of(hosts, job).get("retrieval")
-    points = MlflowClient(hosts.database).get_metric_history(run.info.run_id, LOSS) if run else []
+    points = MlflowClient(hosts.database).get_metric_history(run.info.run_id, "loss") if run else []
     return max((point.step for point in points), default=0)
 
 
-@pytest.mark.parametrize(("kind", "host"), [(kind, host) for kind, host, _ in FAULTS])
-def test_a_job_ends_with_its_result(hosts, job_file, kind, host):
-    log = f"job-{kind}"
+@pytest.fixture(scope="module")
+def idle_head(hosts):
+    """Keeps work off the head, whose loss nothing survives."""
+    code = (
+        "import ray, time; ray.init(address='auto'); head = {'node:__internal_head__': 0.001};"
+        f"hold = ray.remote(num_cpus={CPUS}, resources=head)(time.sleep).remote(3600);"
+        "print('held', flush=True); ray.get(hold)"
+    )
+    hosts.start("n1", sys.executable, "-c", code, log="idle_head")
+
+
+def training_host(hosts: Hosts) -> str | None:
+    """A host with a training worker."""
+    found = (h for h in ("n2", "n3") if hosts.processes(h, "ray::RayTrainWorker"))
+    return next(found, None)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _, _ in FAULTS])
+def test_a_job_ends_with_its_result(hosts, idle_head, job_file, kind):
+    log = hosts.logs / f"job-{kind}.log"
     job = hosts.start(
         *("n1", "--working-dir", str(ROOT), "--", "python", "jobs/train_amazon.py"),
         *(f"--config={job_file}", f"--name={kind}"),
         verb="submit",
-        log=log,
+        log=log.stem,
     )
-    wait_until(lambda: steps_logged(hosts, kind) >= 10 or job.poll() is not None, 180)
-    assert job.poll() is None, (hosts.logs / f"{log}.log").read_text()[-4000:]
+    wait_until(lambda: steps_logged(hosts, kind) >= STEPS_BEFORE or job.poll() is not None, 180)
+    assert job.poll() is None, log.read_text()[-4000:]
+    host = training_host(hosts)
+    assert host
     with hosts.fault(kind, host) as began:
-        assert job.wait(240) == 0, (hosts.logs / f"{log}.log").read_text()[-4000:]
-        print(f"{kind}: the job ended {time.time() - began:.0f} s later")
-    runs = runs_of(hosts, kind)
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert "after the rule change" in (hosts.logs / f"{log}.log").read_text()
+        steps = steps_logged(hosts, kind)
+        assert job.wait(240) == 0, log.read_text()[-4000:]
+        print(f"{kind} of {host} after step {steps}: job ended {time.time() - began:.0f} s later")
+    assert STEPS_BEFORE <= steps < NUM_STEPS
+    assert {run.info.status for run in runs_of(hosts, kind).values()} == {"FINISHED"}
+    assert steps_logged(hosts, kind) == NUM_STEPS
+    assert "after the rule change" in log.read_text()
