@@ -144,9 +144,11 @@ class CorpusStore:
 
 
 def _start_server(corpus: Corpus, shard_ids: Sequence[str], mount: Mount, node: str) -> Any:
-    # Soft: where its node is gone for good, a server restarts on another.
+    # Soft: where its node is gone for good, a server restarts on another. Of an actor that asks for
+    # no resource Ray ignores a soft affinity and picks any node; so a server asks for a byte.
     actor: Any = ray.remote(ShardServer).options(
         num_cpus=0,
+        memory=1,
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=MAX_CONCURRENCY,
