@@ -66,6 +66,9 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
     )
     with raised_by_sigterm(flag) as came:
         result = trainer.fit()
+        while not came and result.return_value.get("cut_short") == "moved":  # type: ignore[attr-defined]
+            print(f"{logger.name}: a host is going; training moves to others", file=sys.stderr)
+            result = trainer.fit()
     if came:
         print(f"{logger.name}: stopped; the same command continues it", file=sys.stderr)
         raise SystemExit(128 + came[0])

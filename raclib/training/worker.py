@@ -23,7 +23,7 @@ from raclib.training.noise import step_noise
 from raclib.training.optimizer import ScheduledAdamW
 from raclib.training.schedules import temperature
 from raclib.training.step import PlainStep, RetrievalStep
-from raclib.training.stopping import StopWatch
+from raclib.training.stopping import CutShort, Watch
 from raclib.training.task import Task, parts
 from raclib.training.timer import Timer
 
@@ -52,9 +52,8 @@ def run_worker(assignment: Assignment) -> dict:
     """
     try:
         worker = Worker(assignment)
-        if not worker.train():
-            return {"stopped": True}
-        return worker.predict("test")._asdict()
+        cut_short = worker.train()
+        return {"cut_short": cut_short} if cut_short else worker.predict("test")._asdict()
     except UserError as error:
         return {"error": str(error)}
 
@@ -68,7 +67,7 @@ class Worker:
         self.rank = ray.train.get_context().get_world_rank()
         self.num_workers = ray.train.get_context().get_world_size()
         self.device = ray.train.torch.get_device()
-        self.stop = StopWatch(assignment.stop_flag, self.num_workers, self.device)
+        self.watch = Watch(assignment.stop_flag, self.num_workers, self.device)
         self.timer = Timer()
         config = self.task.config
         torch.manual_seed(config.seed)
@@ -77,8 +76,9 @@ class Worker:
         self.module = ray.train.torch.prepare_model(self.step_module)
         self.optimizer = ScheduledAdamW(self.model, config.train, self.task.num_steps)
 
-    def train(self) -> bool:
-        """Does the steps that are not yet done; returns whether all are done, or it was stopped."""
+    def train(self) -> CutShort | None:
+        """Does the steps that are not yet done; returns why not all, if a checkpoint of the last
+        one was written before."""
         config = self.task.config.train
         start = checkpoint.restore(self.step_module, self.optimizer.adamw)
         batches = self.task.stream(start, self.rank, self.num_workers, self.device)
@@ -94,11 +94,11 @@ class Worker:
             if done % config.checkpoint_every == 0 or is_last:
                 self.logger.log(self._validate(), done, self.rank)
                 checkpoint.save(self.step_module, self.optimizer.adamw, done)
-            elif self.stop.is_over():
+            elif cut_short := self.watch.look():
                 checkpoint.save(self.step_module, self.optimizer.adamw, done)
-                return False
+                return cut_short
         bar.close()
-        return True
+        return None
 
     def predict(self, split: Split) -> Predictions:
         """Predicts every example of a split by greedy retrieval.
