@@ -22,13 +22,14 @@ LOCAL_SETTINGS = {
 }
 
 
-def connect(num_workers: int, log_to_driver: bool = False) -> None:
+def connect(num_workers: int, log_to_driver: bool = False, address: str | None = None) -> None:
     """Joins the cluster the job was submitted to, or starts one on this machine.
 
     Args:
         num_workers: Ray Train workers; a local cluster has a logical CPU for each and one more, for
             whatever feeds them.
         log_to_driver: Print what workers print.
+        address: Cluster to join; by default `RAY_ADDRESS`, which Ray sets for submitted jobs.
     """
     if ray.is_initialized():
         return
@@ -40,8 +41,9 @@ def connect(num_workers: int, log_to_driver: bool = False) -> None:
         "logging_level": logging.ERROR,
         "logging_config": LoggingConfig(log_level="ERROR"),
     }
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address, **quiet)
         return
     for name, value in LOCAL_SETTINGS.items():
         os.environ.setdefault(name, value)

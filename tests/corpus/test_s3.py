@@ -17,6 +17,7 @@ from raclib.corpus.mounts import Mount
 from raclib.corpus.orphans import find_orphans, remove
 from raclib.corpus.reader import ShardReader
 from raclib.errors import UserError
+from raclib.evaluation.capacity import block_bytes
 
 ALL = ("embedding", "pair", "label", "flag", "time")
 
@@ -107,6 +108,20 @@ def test_ranges_are_read_once_and_coalesced(remote, tmp_path, proxy):
         reader.take(remote, ids, ("embedding",))
     # 1200 rows of 48 bytes: four blocks, side by side.
     assert len([request for request in proxy.requests if is_rows(*request[:2])]) == 1
+
+
+def test_rows_far_apart_cost_one_block_each(bucket, tmp_path, proxy, make_rows, write_corpus):
+    corpus = write_corpus(f"{bucket}/far", make_rows(20_000), 10_000)
+    reader = make_reader("range", tmp_path)
+    for shard in (0, 1):
+        reader.column(corpus, shard, "embedding")
+    proxy.reset()
+    block_rows = corpus.field("embedding").block_rows
+    ids = np.array([0, 10 * block_rows, 20 * block_rows, 19_000])
+    reader.take(corpus, ids, ("embedding",))
+    ranges = [found for *request, found in proxy.requests if is_rows(*request)]
+    edges = [tuple(map(int, found.removeprefix("bytes=").split("-"))) for found in ranges]
+    assert [last - first + 1 for first, last in edges] == [block_bytes(48)] * len(ids)
 
 
 def test_the_block_cache_keeps_its_budget(bucket, tmp_path, proxy, make_rows, write_corpus, same):
