@@ -61,6 +61,18 @@ class LocalCluster:
                 stderr=out,
             )
 
+    def drain(self, node: int) -> None:
+        """Tells Ray that a node will be gone in 90 s, as `cluster/drain.sh` does on the node."""
+        commands = [_command(process) for process in self.processes()[node]]
+        raylet = next(found for found in commands if found and found[0].endswith("raylet/raylet"))
+        given = dict(argument.partition("=")[::2] for argument in raylet)
+        self.run(
+            *("ray", "drain-node", "--address", given["--gcs-address"]),
+            *("--node-id", given["--node_id"]),
+            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "test"),
+            *("--deadline-remaining-seconds", 90),
+        )
+
     def processes(self) -> dict[int, list[psutil.Process]]:
         """The living processes of every node."""
         sessions = {
