@@ -32,7 +32,9 @@ class LocalCluster:
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port + 1}",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self.environment.pop("RAY_ADDRESS", None)
+        # Other tests switch the watcher of drained nodes off, for speed.
+        for name in ("RAY_ADDRESS", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"):
+            self.environment.pop(name, None)
 
     def run(self, *command: object, check: bool = True) -> str:
         """A command with what a client needs."""
