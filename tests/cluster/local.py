@@ -31,6 +31,7 @@ class LocalCluster:
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port + 1}",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2",
         }
         # Other tests switch the watcher of drained nodes off, for speed.
         for name in ("RAY_ADDRESS", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"):
