@@ -23,7 +23,7 @@ from raclib.corpus import CorpusStore, bench
 from raclib.evaluation import scaling
 from raclib.evaluation.capacity import FetchRates, Workload, plan_table
 from raclib.evaluation.scaling import Setting
-from raclib.paths import absolute
+from raclib.paths import resolve
 from raclib.shared import check_shared, check_tracking
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.prepare import prepare
@@ -73,11 +73,7 @@ class ScalingConfig:
 
 def run(config: ScalingConfig) -> None:
     """Measures every setting; prints and logs the table."""
-    config = replace(
-        config,
-        storage_path=absolute(config.storage_path),
-        tracking=replace(config.tracking, uri=absolute(config.tracking.uri)),
-    )
+    config = resolve(config)
     key = f"bench_scaling/{pd.Timestamp.now():%Y%m%dT%H%M%S}"
     follow = partial(track, config.tracking, tags=environment_tags())
     found: dict[Setting, dict[str, float]] = {}

@@ -3,11 +3,19 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from raclib.config import RunSettings
+from raclib.config import TrackingConfig
 
-Settings = TypeVar("Settings", bound=RunSettings)
+
+class Places(Protocol):
+    """A configuration, a dataclass, of what keeps files and is tracked."""
+
+    storage_path: str
+    tracking: TrackingConfig
+
+
+Settings = TypeVar("Settings", bound=Places)
 SQLITE = "sqlite:///"
 
 
@@ -37,9 +45,9 @@ def resolve(config: Settings, **paths: str) -> Settings:
         config: What the job was told.
         paths: Further fields of the configuration that hold a path, and the paths.
     """
-    return replace(
+    return replace(  # type: ignore[type-var]  # no protocol can ask for a dataclass
         config,
         storage_path=absolute(config.storage_path),
         tracking=replace(config.tracking, uri=absolute(config.tracking.uri)),
-        **{name: absolute(path) for name, path in paths.items()},  # type: ignore[arg-type]
+        **{name: absolute(path) for name, path in paths.items()},
     )
