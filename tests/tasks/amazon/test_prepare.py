@@ -192,7 +192,9 @@ def test_all_shards_share_one_seeded_sample(tmp_path):
         prepare(config_of(tmp_path, name=str(rows), rows_per_shard=rows, key=KeyConfig("pca", 8)))
         for rows in (1000, 130)
     ]
-    np.testing.assert_array_equal(corpora[0].read("key"), corpora[1].read("key"))
+    # Products of other shapes are summed in another order; that may move one rounding of float16.
+    one, other = (corpus.read("key").astype(np.float32) for corpus in corpora)
+    np.testing.assert_allclose(one, other, rtol=2**-10, atol=1e-5)
 
 
 @pytest.mark.parametrize(
