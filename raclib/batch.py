@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raclib.arrays import Arrays
+
 Split = Literal["train", "validation", "test"]
 """A set of examples: learned from, validated on, tested on."""
-
-Arrays = dict[str, np.ndarray]
-"""Named arrays of rows, `[N, ...]`."""
 
 Batch = dict[str, Tensor]
 """Named tensors of examples, or of retrieved rows; the first axes are the same in all of them."""

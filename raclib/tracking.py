@@ -9,16 +9,18 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import SupportsFloat
+from typing import TYPE_CHECKING, SupportsFloat
 
 import mlflow
 import pandas as pd
-from matplotlib.figure import Figure
 from mlflow.entities import Dataset, DatasetInput, Metric, RunStatus
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
 
 from raclib.config import TrackingConfig
+
+if TYPE_CHECKING:  # half a second of every worker's start
+    from matplotlib.figure import Figure
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -53,7 +55,7 @@ class RunLogger:
         found = pd.DataFrame(rows, columns=["step", "logged", metric])
         return found.sort_values(["step", "logged"]).groupby("step")[metric].last()
 
-    def log_figure(self, figure: Figure, name: str) -> None:
+    def log_figure(self, figure: "Figure", name: str) -> None:
         """Keeps a figure as a PNG artifact."""
         MlflowClient(self.uri).log_figure(self.run_id, figure, f"{name}.png")
 

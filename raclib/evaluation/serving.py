@@ -28,10 +28,11 @@ from raclib.corpus.server import ShardReader
 from raclib.evaluation.predict import classify_greedy
 from raclib.retrieval.keys import KeySet
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.data import ReviewHistory, ReviewReader
+from raclib.tasks.amazon.data import ReviewHistory
 from raclib.tasks.amazon.encoders import build_encoder
 from raclib.tasks.amazon.keys import KeyTransform
 from raclib.tasks.amazon.models import build_model
+from raclib.tasks.amazon.reader import ReviewReader
 
 CPU = torch.device("cpu")
 SIGNATURE = ModelSignature(

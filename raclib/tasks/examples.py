@@ -9,7 +9,7 @@ import numpy as np
 import ray
 from ray.data import DataContext
 
-from raclib.batch import Arrays
+from raclib.arrays import Arrays
 
 # Large enough to spare tasks, small enough to start at once.
 STEPS_A_BLOCK = 8

@@ -1,6 +1,5 @@
 """Ends training early but in order, with a checkpoint: for SIGTERM, or for a host that is to go."""
 
-import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,25 +13,11 @@ import torch.distributed
 from ray.exceptions import RayError
 
 from raclib.cluster import this_node
+from raclib.training.stop_flag import StopFlag
 
 # By the user; or a host of a worker is to go, and training goes on without it.
 CutShort = Literal["stopped", "moved"]
 DRAIN_EVERY = 10  # steps; asking takes 2 ms
-
-
-class StopFlag:
-    """Whether training is to stop; a Ray actor beside the job's driver."""
-
-    def __init__(self) -> None:
-        self._raised = asyncio.Event()
-
-    async def raise_it(self) -> None:
-        """Asks everyone who waits to stop."""
-        self._raised.set()
-
-    async def wait(self) -> None:
-        """Returns once training is to stop."""
-        await self._raised.wait()
 
 
 def start_flag() -> Any:

@@ -1,43 +1,14 @@
-"""Rows of the corpus as tensors: the inputs of examples and what is retrieved for them."""
-
-from collections.abc import Callable
+"""Rows of the corpus as tensors: what is retrieved for examples, and how inputs are scaled."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from raclib.batch import Arrays, Batch, to_tensors
+from raclib.batch import Batch, to_tensors
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.labels import label_reviews
-
-Fetch = Callable[[np.ndarray, tuple[str, ...]], Arrays]
-
-INPUT_FIELDS = ("embedding", "helpful_vote", "verified_purchase")
-LABEL_FIELDS = ("rating", "time")
-
-
-class ReviewReader:
-    """Fetches rows of the corpus and derives their labels. Small and picklable.
-
-    Args:
-        fetch: Gives fields of row ids, as `CorpusClient.fetch` does.
-        config: Labelling rule.
-    """
-
-    def __init__(self, fetch: Fetch, config: AmazonConfig) -> None:
-        self.fetch, self.rule = fetch, config.rule
-
-    def examples(self, rows: np.ndarray) -> Arrays:
-        """Inputs, key, time and label of rows to predict, arrays `[N, ...]`."""
-        return self.read(rows, (*INPUT_FIELDS, "key", *LABEL_FIELDS))
-
-    def read(self, rows: np.ndarray, fields: tuple[str, ...]) -> Arrays:
-        """The fields of rows, with `label` derived from rating and time."""
-        found = self.fetch(rows, fields)
-        found["label"] = label_reviews(found.pop("rating"), found["time"], self.rule)
-        return found
+from raclib.tasks.amazon.reader import INPUT_FIELDS, LABEL_FIELDS, ReviewReader
 
 
 class ReviewHistory:

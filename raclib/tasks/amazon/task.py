@@ -12,8 +12,9 @@ from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.keys import KeySet
 from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
-from raclib.tasks.amazon.data import ReviewHistory, ReviewReader, input_statistics
+from raclib.tasks.amazon.data import ReviewHistory, input_statistics
 from raclib.tasks.amazon.models import build_model
+from raclib.tasks.amazon.reader import ReviewReader
 from raclib.tasks.amazon.shared_keys import load_shared
 from raclib.tasks.amazon.splits import make_splits
 from raclib.tasks.examples import Order, stream_examples

@@ -16,8 +16,9 @@ from raclib.tasks.amazon.config import (
     RuleConfig,
     SplitConfig,
 )
-from raclib.tasks.amazon.data import ReviewHistory, ReviewReader, input_statistics
+from raclib.tasks.amazon.data import ReviewHistory, input_statistics
 from raclib.tasks.amazon.models import build_model
+from raclib.tasks.amazon.reader import ReviewReader
 from raclib.training.noise import step_noise
 from raclib.training.step import RetrievalStep
 from raclib.training.timer import Timer
