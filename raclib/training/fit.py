@@ -1,41 +1,29 @@
 """Starts the Ray Train workers and waits for what they predict."""
 
 import sys
-from dataclasses import dataclass
 
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from torch import Tensor
 
 from raclib.config import RunSettings
 from raclib.errors import UserError
 from raclib.evaluation.predict import Predictions
 from raclib.tracking import RunLogger
 from raclib.training.checkpoint import model_weights
+from raclib.training.fitted import Fitted, find_fitted
 from raclib.training.stopping import raised_by_sigterm, start_flag
 from raclib.training.task import Task
-from raclib.training.worker import Assignment, run_worker
+from raclib.training.worker import Assignment
 
 # A worker that waits this long for a peer takes it for dead, and training restarts.
 PEER_TIMEOUT_S = 120
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained model and what it predicts.
-
-    Attributes:
-        test: What it says of the test examples.
-        weights: State of the model, on the CPU.
-    """
-
-    test: Predictions
-    weights: dict[str, Tensor]
-
-
 def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) -> Fitted:
     """Trains a model, or continues its training, and predicts the test examples.
+
+    What has ended is not done again.
 
     Args:
         task: Data and model; sent to every worker.
@@ -47,17 +35,29 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
         UserError: for impossible settings, and for what workers found wrong.
         SystemExit: after SIGTERM, when the last checkpoint is written.
     """
+    run_name = f"{config.name}/{logger.name}"
+    run_uri = f"{config.storage_path}/{run_name}"
+    if found := find_fitted(run_uri):
+        return found
     check_workers(config)
     flag = start_flag()
-    assignment = Assignment(task, with_context, logger, flag)
+    # By reference: it does not pass through Ray Train's controller, and a node gets it once.
+    assignment = ray.put(Assignment(task, with_context, logger, flag))
+
+    def work() -> dict:
+        # Imported only where it runs: the controller holds this function too, and starts sooner.
+        from raclib.training.worker import run_worker
+
+        return run_worker(ray.get(assignment))
+
     trainer = TorchTrainer(
-        lambda: run_worker(assignment),  # type: ignore[arg-type]
+        work,  # type: ignore[arg-type]
         scaling_config=ScalingConfig(
             num_workers=num_workers(config),  # type: ignore[arg-type]  # Ray's type lacks the pair
             use_gpu=uses_gpu(config),
         ),
         run_config=RunConfig(
-            name=f"{config.name}/{logger.name}",
+            name=run_name,
             storage_path=config.storage_path,
             failure_config=FailureConfig(max_failures=config.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
@@ -76,7 +76,9 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
     if "error" in outcome:
         raise UserError(outcome["error"])
     assert result.checkpoint is not None
-    return Fitted(Predictions(**outcome), model_weights(result.checkpoint))
+    fitted = Fitted(Predictions(**outcome), model_weights(result.checkpoint))
+    fitted.save(run_uri)
+    return fitted
 
 
 def uses_gpu(config: RunSettings) -> bool:

@@ -65,6 +65,13 @@ def test_two_workers_reach_what_one_reaches(store, tiny_run, logger, uninterrupt
     assert_equal_runs(found, uninterrupted[0], tolerance=2e-3)
 
 
+def test_what_has_ended_is_not_done_again(store, tiny_config, logger, uninterrupted, monkeypatch):
+    monkeypatch.setattr("raclib.training.fit.TorchTrainer", None)
+    found = fit_run(store, tiny_config, logger)
+    assert_equal_runs(found, uninterrupted[0], tolerance=0)
+    np.testing.assert_array_equal(found.test.label, uninterrupted[0].test.label)
+
+
 def test_an_interrupted_run_continues_to_the_same_end(store, tiny_run, logger, uninterrupted):
     def fail():
         raise RuntimeError("power cut")
