@@ -74,6 +74,7 @@ class ScalingConfig:
 def run(config: ScalingConfig) -> None:
     """Measures every setting; prints and logs the table."""
     config = resolve(config)
+    config.plan.check_nodes(min(config.plan_nodes))
     key = f"bench_scaling/{pd.Timestamp.now():%Y%m%dT%H%M%S}"
     follow = partial(track, config.tracking, tags=environment_tags())
     found: dict[Setting, dict[str, float]] = {}

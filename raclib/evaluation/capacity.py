@@ -45,6 +45,14 @@ class Workload:
         """Rows that a step fetches, of all nodes together."""
         return self.batch_size * self.num_draws * self.num_sets
 
+    def check_nodes(self, num_nodes: int) -> None:
+        """Raises a UserError if there are fewer nodes than replicas."""
+        if num_nodes < self.replicas:
+            raise UserError(
+                f"plan.replicas: {self.replicas} copies need as many nodes, not {num_nodes}; "
+                "lower it"
+            )
+
 
 @dataclass(frozen=True)
 class FetchRates:
@@ -66,11 +74,8 @@ def plan(workload: Workload, num_nodes: int, rates: FetchRates) -> dict[str, flo
     Raises:
         UserError: if there are fewer nodes than replicas.
     """
+    workload.check_nodes(num_nodes)
     w, nodes = workload, num_nodes
-    if nodes < w.replicas:
-        raise UserError(
-            f"plan.replicas: {w.replicas} copies need as many nodes, not {nodes}; lower it"
-        )
     corpus_bytes = w.num_rows * w.row_bytes
     received, away = w.rows_a_step / nodes, 1 - w.replicas / nodes
     blocks = distinct_blocks(w.num_rows, w.row_bytes, w.rows_a_step)

@@ -39,3 +39,10 @@ def test_every_setting_is_a_run_and_a_row(tiny_file, tmp_path):
     seconds = plan.loc["fetching a step at the measured rates (s)", "2 nodes"]
     assert seconds == pytest.approx(8192 / 2 / 2 * halves)
     assert (Path(folder) / "scaling.png").stat().st_size > 10_000
+
+
+def test_a_plan_of_fewer_nodes_than_copies_is_refused_at_once(tmp_path):
+    command = [sys.executable, str(JOB), "--plan_nodes", "[8, 1]"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and not list(tmp_path.iterdir())
+    assert done.stderr == "error: plan.replicas: 2 copies need as many nodes, not 1; lower it\n"
