@@ -1,6 +1,7 @@
 """A corpus and a job on three hosts, one of which is killed, loses its power or its cable."""
 
 import json
+import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
@@ -115,6 +116,29 @@ def job_file(hosts, tiny_config) -> Path:
     return path
 
 
+def submit(hosts: Hosts, log: str, *settings: str) -> subprocess.Popen:
+    """Submits the job to the head; what it prints goes into a file of `hosts.logs`."""
+    command = ["--working-dir", str(ROOT), "--", "python", "jobs/train_amazon.py", *settings]
+    return hosts.start("n1", *command, verb="submit", log=log)
+
+
+def test_what_only_one_host_sees_is_refused(hosts, job_file):
+    alone = hosts.folder / "cache"  # a folder of that name on each
+    refused = {
+        "tracking.uri": f"sqlite:///{alone / 'mlflow.db'}",
+        "storage_path": str(alone / "runs"),
+    }
+    jobs = {
+        name: submit(hosts, name, f"--config={job_file}", f"--name={name}", f"--{name}={value}")
+        for name, value in refused.items()
+    }
+    assert {name: job.wait(120) for name, job in jobs.items()} == dict.fromkeys(refused, 1)
+    logs = {name: (hosts.logs / f"{name}.log").read_text() for name in refused}
+    assert "has 3: start `mlflow server` on one" in logs["tracking.uri"]
+    assert f"not seen by {SUBNET}." in logs["storage_path"]
+    assert not any("Traceback" in log for log in logs.values())
+
+
 def runs_of(hosts: Hosts, job: str) -> dict[str, Run]:
     """The MLflow runs of a job by name."""
     client = MlflowClient(hosts.database)
@@ -132,13 +156,13 @@ def steps_logged(hosts: Hosts, job: str) -> int:
 
 @pytest.fixture(scope="module")
 def idle_head(hosts):
-    """Keeps work off the head, whose loss nothing survives."""
+    """Keeps work off the head, whose loss nothing survives, from before the first job on."""
     code = (
-        "import ray, time; ray.init(address='auto'); head = {'node:__internal_head__': 0.001};"
-        f"hold = ray.remote(num_cpus={CPUS}, resources=head)(time.sleep).remote(3600);"
-        "print('held', flush=True); ray.get(hold)"
+        "import ray; ray.init(address='auto');"
+        f"bundle = {{'CPU': {CPUS}, 'node:__internal_head__': 0.001}};"
+        "ray.get(ray.util.placement_group([bundle], lifetime='detached').ready())"
     )
-    hosts.start("n1", sys.executable, "-c", code, log="idle_head")
+    hosts("exec", "n1", sys.executable, "-c", code)
 
 
 def training_host(hosts: Hosts) -> str | None:
@@ -150,12 +174,7 @@ def training_host(hosts: Hosts) -> str | None:
 @pytest.mark.parametrize("kind", [kind for kind, _, _ in FAULTS])
 def test_a_job_ends_with_its_result(hosts, idle_head, job_file, kind):
     log = hosts.logs / f"job-{kind}.log"
-    job = hosts.start(
-        *("n1", "--working-dir", str(ROOT), "--", "python", "jobs/train_amazon.py"),
-        *(f"--config={job_file}", f"--name={kind}"),
-        verb="submit",
-        log=log.stem,
-    )
+    job = submit(hosts, log.stem, f"--config={job_file}", f"--name={kind}")
     wait_until(lambda: steps_logged(hosts, kind) >= STEPS_BEFORE or job.poll() is not None, 180)
     assert job.poll() is None, log.read_text()[-4000:]
     host = training_host(hosts)
