@@ -18,6 +18,8 @@ start() { # start NODE CPUS ARGUMENTS...: in a session of its own, so that all o
     local node=$1 cpus=$2 && shift 2
     # A stopped job has a minute to write its checkpoint; by default it has three seconds.
     export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token" RAY_JOB_STOP_WAIT_TIME_S=60
+    # Processes of tasks start slowly, some seconds of a core each: they are kept and used again.
+    export RAY_num_workers_soft_limit=8
     setsid ray start --block --disable-usage-stats \
         --object-store-memory 300000000 --num-cpus "$cpus" "$@" \
         --dashboard-agent-listen-port $((port + 10 + node)) --metrics-export-port $((port + 30 + node)) \

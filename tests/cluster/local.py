@@ -22,6 +22,8 @@ class LocalCluster:
     def __init__(self, folder: Path) -> None:
         # Above the ports of Ray's workers, below those that the kernel gives away.
         self.folder, port = folder, random.randrange(200, 320) * 100
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(parents=True)
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -30,6 +32,7 @@ class LocalCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port + 1}",
+            "TMPDIR": str(self.temporary),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2",
         }
