@@ -12,6 +12,7 @@ from raclib.evaluation.predict import Predictions
 from raclib.tracking import RunLogger
 from raclib.training.checkpoint import model_weights
 from raclib.training.fitted import Fitted, find_fitted
+from raclib.training.progress import has_terminal
 from raclib.training.stopping import raised_by_sigterm, start_flag
 from raclib.training.task import Task
 from raclib.training.worker import Assignment
@@ -42,7 +43,7 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
     check_workers(config)
     flag = start_flag()
     # By reference: it does not pass through Ray Train's controller, and a node gets it once.
-    assignment = ray.put(Assignment(task, with_context, logger, flag))
+    assignment = ray.put(Assignment(task, with_context, logger, flag, has_terminal()))
 
     def work() -> dict:
         # Imported only where it runs: the controller holds this function too, and starts sooner.

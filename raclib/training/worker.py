@@ -9,7 +9,6 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
-from ray.experimental import tqdm_ray
 from torch import nn
 
 from raclib.batch import Batch, Split
@@ -21,6 +20,7 @@ from raclib.tracking import RunLogger
 from raclib.training import checkpoint
 from raclib.training.noise import step_noise
 from raclib.training.optimizer import ScheduledAdamW
+from raclib.training.progress import Bar, progress_bar
 from raclib.training.schedules import temperature
 from raclib.training.step import PlainStep, RetrievalStep
 from raclib.training.stopping import CutShort, Watch
@@ -37,12 +37,14 @@ class Assignment:
         with_context: False for the classifier that retrieves nothing.
         logger: Where rank 0 logs.
         stop_flag: Actor that says when to stop early; see `stopping`.
+        terminal: Whether someone looks at what the job writes.
     """
 
     task: Task
     with_context: bool
     logger: RunLogger
     stop_flag: Any
+    terminal: bool
 
 
 def run_worker(assignment: Assignment) -> dict:
@@ -63,7 +65,7 @@ class Worker:
 
     def __init__(self, assignment: Assignment) -> None:
         self.task, self.logger = assignment.task, assignment.logger
-        self.with_context = assignment.with_context
+        self.with_context, self.terminal = assignment.with_context, assignment.terminal
         self.rank = ray.train.get_context().get_world_rank()
         self.num_workers = ray.train.get_context().get_world_size()
         self.device = ray.train.torch.get_device()
@@ -82,7 +84,7 @@ class Worker:
         config = self.task.config.train
         start = checkpoint.restore(self.step_module, self.optimizer.adamw)
         batches = self.task.stream(start, self.rank, self.num_workers, self.device)
-        bar = self._progress_bar(self.task.num_steps, "", "step")
+        bar = self._progress_bar(self.task.num_steps, "", " steps")
         bar.update(start)
         for step, batch in enumerate(batches, start):
             metrics = self._step(step, batch)
@@ -170,6 +172,6 @@ class Worker:
         scores = score(found.label, found.probability)
         return {f"validation/{name}": float(value) for name, value in scores.items()}
 
-    def _progress_bar(self, total: int, what: str, unit: str) -> tqdm_ray.tqdm:
+    def _progress_bar(self, total: int, what: str, unit: str) -> Bar:
         name = f"{self.logger.name}, {what}worker {self.rank}"
-        return tqdm_ray.tqdm(total=total, desc=name, unit=unit, position=self.rank)
+        return progress_bar(total, name, unit, self.rank, self.terminal, brief=bool(what))
