@@ -26,7 +26,7 @@ class _Lines:
 
     def write(self, text: str) -> None:
         if line := text.strip():
-            print(line, flush=True)
+            sys.stdout.write(f"{line}\n")  # Ray Train prints twice what is printed
 
     def flush(self) -> None:
         sys.stdout.flush()

@@ -84,7 +84,7 @@ class Worker:
         config = self.task.config.train
         start = checkpoint.restore(self.step_module, self.optimizer.adamw)
         batches = self.task.stream(start, self.rank, self.num_workers, self.device)
-        bar = self._progress_bar(self.task.num_steps, "", " steps")
+        bar = self._progress_bar(self.task.num_steps, "", "step")
         bar.update(start)
         for step, batch in enumerate(batches, start):
             metrics = self._step(step, batch)

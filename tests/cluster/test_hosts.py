@@ -184,7 +184,7 @@ def test_a_job_ends_with_its_result(hosts, idle_head, job_file, kind):
     skip_training_without_context(hosts, kind)
     log = hosts.logs / f"job-{kind}.log"
     job = submit(hosts, log.stem, f"--config={job_file}", f"--name={kind}")
-    wait_until(lambda: steps_logged(hosts, kind) >= STEPS_BEFORE or job.poll() is not None, 180)
+    wait_until(lambda: steps_logged(hosts, kind) >= STEPS_BEFORE or job.poll() is not None, 300)
     assert job.poll() is None, log.read_text()[-4000:]
     host = training_host(hosts)
     assert host, f"no host trains after step {steps_logged(hosts, kind)}: {log.read_text()[-4000:]}"

@@ -11,7 +11,7 @@ def often(monkeypatch):
 
 
 def make_bar(brief: bool) -> progress.Bar:
-    return progress.progress_bar(4, "retrieval, worker 1", " steps", 1, False, brief)
+    return progress.progress_bar(4, "retrieval, worker 1", "step", 1, False, brief)
 
 
 def test_a_log_gets_plain_lines(often, capsys):
