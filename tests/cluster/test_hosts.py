@@ -19,7 +19,7 @@ FAULTS = [("kill", "n2", 20), ("power", "n3", 25), ("cut", "n2", 30)]
 LONGEST_FETCH_S = 5.0
 JOB_FAULT_S = 30
 # Eight steps an epoch; the fault comes after some of them.
-NUM_EPOCHS, STEPS_BEFORE = 24, 20
+NUM_EPOCHS, STEPS_BEFORE = 14, 20
 NUM_STEPS = 8 * NUM_EPOCHS
 
 
