@@ -1,5 +1,6 @@
 """What a training came to, kept so that a continued job neither trains nor predicts again."""
 
+import io
 from dataclasses import dataclass
 
 import torch
@@ -34,8 +35,8 @@ def find_fitted(run_uri: str) -> Fitted | None:
     filesystem, path = files.resolve(_file(run_uri))
     if not filesystem.exists(path):
         return None
-    with filesystem.open(path, "rb") as file:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+    file = io.BytesIO(files.read_bytes(_file(run_uri)))
+    state = torch.load(file, map_location="cpu", weights_only=True)
     test = {name: values.numpy() for name, values in state["test"].items()}
     return Fitted(Predictions(**test), state["weights"])
 
