@@ -145,7 +145,9 @@ def _parse_batch(lines: list[bytes], tally: Tally, first_line: int, name: str | 
         for name in SCHEMA.names
         if name != "line"
     }
-    columns["verified_purchase"] = np.array(columns["verified_purchase"], np.int8)
+    # Arrow converts no bool, and no integer that is not a float's.
+    for name, dtype in (("verified_purchase", np.int8), ("helpful_vote", np.float32)):
+        columns[name] = np.array(columns[name], dtype)
     return pa.table({**columns, "line": ordinals}, schema=SCHEMA)
 
 

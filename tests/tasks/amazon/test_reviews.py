@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import s3fs
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raclib.errors import UserError
@@ -132,6 +132,7 @@ def test_strict_names_the_line_of_its_own_file(tmp_path):
         | st.lists(st.integers()),
     )
 )
+@example({"helpful_vote": 2**24 + 1})
 def test_any_value_is_read_or_counted(tmp_path_factory, changes):
     path = tmp_path_factory.mktemp("any") / "a"
     columns, tally = read(write(path, to_lines(GOOD, {**GOOD, **changes})))
