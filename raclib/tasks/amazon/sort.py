@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from ray.data import DataContext
 from tqdm import tqdm
 
 from raclib.cluster import quiet_ray_data, this_node
@@ -37,6 +38,8 @@ def sort_reviews(source: Source, staging: Staging, rows_per_shard: int, cutoff: 
         UserError: if the reviews cannot be read or none is before the cutoff.
     """
     with quiet_ray_data():
+        # By default a block is sorted on the node that read it, which waits if that one is busy.
+        DataContext.get_current().shuffle_input_batch_bytes = 0
         blocks, num_reviews = _read(source, staging)
         ordered = ray.data.from_arrow_refs(blocks).sort(["timestamp", "line"])
         del blocks
