@@ -1,5 +1,6 @@
 """Starts the Ray Train workers and waits for what they predict."""
 
+import os
 import sys
 
 import ray
@@ -19,6 +20,8 @@ from raclib.training.worker import Assignment
 
 # A worker that waits this long for a peer takes it for dead, and training restarts.
 PEER_TIMEOUT_S = 120
+# Ray counts nodes every 20 seconds: until then it looks for the places of one that was lost.
+PLACES_TIMEOUT_S = 20
 
 
 def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) -> Fitted:
@@ -41,6 +44,8 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
     if found := find_fitted(run_uri):
         return found
     check_workers(config)
+    if config.min_workers is not None:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(PLACES_TIMEOUT_S))
     flag = start_flag()
     # By reference: it does not pass through Ray Train's controller, and a node gets it once.
     assignment = ray.put(Assignment(task, with_context, logger, flag, has_terminal()))
