@@ -17,6 +17,9 @@ from raclib.errors import UserError
 # Ray notices a killed server after 2 seconds and a silent host after a minute; a replica is asked
 # sooner than that.
 PATIENCE_S = 0.5
+# While `ray.wait` waits for an answer that a silent host has ready, it overlooks others that come.
+# So it never waits for longer than this.
+POLL_S = 0.05
 # For so long a server that did not answer is asked last.
 SUSPECT_S = 10.0
 
@@ -128,14 +131,14 @@ def collect(calls: Sequence[Call], timeout: float) -> Iterator[tuple[Call, dict[
         UserError: if a server fails and no replica answers, or at the end of the time.
     """
     deadline = time.monotonic() + timeout
-    waiting = list(calls)
+    waiting, since = list(calls), time.monotonic()
     while waiting:
         by_ref = {ref: call for call in waiting for ref in call.refs}
         left = max(0.0, deadline - time.monotonic())
-        patience = PATIENCE_S if any(call.can_ask_another for call in waiting) else left
-        ready, _ = ray.wait(list(by_ref), timeout=min(left, patience))
+        ready, _ = ray.wait(list(by_ref), timeout=min(left, POLL_S))
+        now = time.monotonic()
         if ready:
-            call = by_ref[ready[0]]
+            since, call = now, by_ref[ready[0]]
             try:
                 answer = ray.get(ready[0])
             except RayError as error:
@@ -144,8 +147,9 @@ def collect(calls: Sequence[Call], timeout: float) -> Iterator[tuple[Call, dict[
             call.router.trust(call.refs[ready[0]])
             waiting.remove(call)
             yield call, answer
-        elif time.monotonic() >= deadline:
+        elif now >= deadline:
             raise waiting[0].late(timeout)
-        else:
+        elif now - since >= PATIENCE_S:
+            since = now
             for call in waiting:
                 call.hedge()

@@ -36,8 +36,12 @@ def fetch(client, ids: np.ndarray) -> str:
         found = client.fetch(ids, tuple(FIELDS))
     except UserError as error:
         return str(error)
+    return "right" if is_right(found, ids) else "wrong"
+
+
+def is_right(found: dict[str, np.ndarray], ids: np.ndarray) -> bool:
     wanted = rows_of(ids)
-    return "right" if all(np.array_equal(found[name], wanted[name]) for name in FIELDS) else "wrong"
+    return all(np.array_equal(found[name], wanted[name]) for name in FIELDS)
 
 
 class Log:

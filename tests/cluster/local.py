@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from hosts import wait_until
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -69,15 +70,31 @@ class LocalCluster:
 
     def drain(self, node: int) -> None:
         """Tells Ray that a node will be gone in 90 s, as `cluster/drain.sh` does on the node."""
-        commands = [_command(process) for process in self.processes()[node]]
-        raylet = next(found for found in commands if found and found[0].endswith("raylet/raylet"))
-        given = dict(argument.partition("=")[::2] for argument in raylet)
+        given = self._raylet(node)
         self.run(
             *("ray", "drain-node", "--address", given["--gcs-address"]),
             *("--node-id", given["--node_id"]),
             *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "test"),
             *("--deadline-remaining-seconds", 90),
         )
+
+    @property
+    def address(self) -> str:
+        """Where drivers find it."""
+        return self._raylet(1)["--gcs-address"]
+
+    def _raylet(self, node: int) -> dict[str, str]:
+        """The arguments of a node's raylet."""
+        commands = [_command(process) for process in self.processes()[node]]
+        raylet = next(found for found in commands if found and found[0].endswith("raylet/raylet"))
+        return dict(argument.partition("=")[::2] for argument in raylet)
+
+    def add(self, node: int) -> None:
+        """Brings a node back, and waits until it has joined."""
+        log = self.folder / f"node{node}.log"
+        log.unlink()
+        self.run(SCRIPT, "add", node)
+        wait_until(lambda: log.exists() and "Ray runtime started" in log.read_text(), 90)
 
     def processes(self) -> dict[int, list[psutil.Process]]:
         """The living processes of every node."""
