@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from scipy.stats import bootstrap, rankdata
+import pandas as pd
 
 SCORES = ("accuracy", "balanced_accuracy", "auroc", "log_loss", "calibration_error")
 
@@ -39,6 +39,7 @@ def intervals(
     label: np.ndarray, probability: np.ndarray, num_samples: int, seed: int
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile bootstrap intervals over examples, for each name of `SCORES`."""
+    from scipy.stats import bootstrap  # a second of the start of workers, which need none
 
     def statistic(label: np.ndarray, probability: np.ndarray, axis: int) -> np.ndarray:
         assert axis == -1
@@ -70,7 +71,8 @@ def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 def _auroc(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Mann-Whitney's U over the number of pairs; ties count one half."""
     positive = (label == 1).sum(axis=-1)
-    ranks = rankdata(probability, axis=-1)
+    rows = probability.reshape(-1, probability.shape[-1])
+    ranks = pd.DataFrame(rows).rank(axis=1).to_numpy().reshape(probability.shape)
     above = (ranks * (label == 1)).sum(axis=-1) - positive * (positive + 1) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return above / (positive * (label.shape[-1] - positive))
