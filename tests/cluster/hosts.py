@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tenacity import Retrying, stop_after_attempt
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"s3": 9000, "mlflow": 5000}
@@ -107,13 +108,10 @@ class Hosts:
         self._started.append(process)
         return process
 
-    def processes(self, host: str, title: str) -> set[int]:
-        """Process ids, as this process sees them, of a host's processes of that title."""
-        found = set()
-        for pid in json.loads(self("info"))["pids"][host]:
-            if _title(pid).startswith(title):
-                found.add(pid)
-        return found
+    def processes(self, title: str) -> dict[str, set[int]]:
+        """Process ids of each host's processes of that title, as this process sees them."""
+        pids = json.loads(self("info"))["pids"]
+        return {host: {pid for pid in pids[host] if _title(pid).startswith(title)} for host in pids}
 
     @contextmanager
     def fault(self, kind: str, host: str) -> Iterator[float]:
@@ -123,7 +121,9 @@ class Hosts:
         try:
             yield began
         finally:
-            self("start", host)
+            # A host starts Ray again where the head, busy with its loss, does not answer at first.
+            again = Retrying(stop=stop_after_attempt(3), reraise=True)
+            again(self, "start", host)
             wait_until(lambda: self("nodes").count("ALIVE") == 3, 60)
 
 
