@@ -32,8 +32,13 @@ kill_node() { # kill_node NODE SIGNAL: the whole session, so that no process sta
     pkill "-$2" --session "$(cat "$folder/node$1.pid")" || true
 }
 
-ray_address() { # where the head says that it is
-    grep -oE -m1 "[0-9.]+:$port" "$folder/node1.log"
+ray_address() { # where the head says that it is: it may answer before it does
+    for _ in $(seq 60); do
+        grep -oE -m1 "[0-9.]+:$port" "$folder/node1.log" && return
+        sleep 0.5
+    done
+    echo "error: $folder/node1.log: no address on port $port; is this cluster up?" >&2
+    exit 1
 }
 
 up() {
@@ -56,7 +61,9 @@ up() {
 }
 
 add() { # add NODE [CPUS]
-    start "$1" "${2:-2}" --address "$(ray_address)" --temp-dir "$folder/node$1"
+    local address
+    address=$(ray_address)
+    start "$1" "${2:-2}" --address "$address" --temp-dir "$folder/node$1"
 }
 
 wait_for_nodes() { # wait_for_nodes COUNT
