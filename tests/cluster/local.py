@@ -23,7 +23,7 @@ class LocalCluster:
     def __init__(self, folder: Path) -> None:
         # Above the ports of Ray's workers, below those that the kernel gives away.
         self.folder, port = folder, random.randrange(200, 320) * 100
-        self.temporary = folder / "tmp"
+        self.temporary, self.log = folder / "tmp", folder.with_suffix(".out")
         self.temporary.mkdir(parents=True)
         self.environment = {
             **os.environ,
@@ -44,8 +44,8 @@ class LocalCluster:
     def run(self, *command: object, check: bool = True) -> str:
         """A command with what a client needs."""
         # To a file: nodes keep what they inherit, and would keep a pipe open.
-        log = self.folder.with_suffix(".out")
-        with log.open("w") as out:
+        # Beside the folder, which `down` removes.
+        with self.log.open("w") as out:
             done = subprocess.run(
                 [str(part) for part in command],
                 env=self.environment,
@@ -54,8 +54,8 @@ class LocalCluster:
                 timeout=200,
                 check=False,
             )
-        assert not check or done.returncode == 0, log.read_text()
-        return log.read_text()
+        assert not check or done.returncode == 0, self.log.read_text()
+        return self.log.read_text()
 
     def start_job(self, submission: str, log: Path, *args: object) -> subprocess.Popen:
         """`ray job submit`, which ends when the job does."""

@@ -33,6 +33,7 @@ def local():
     finally:
         cluster.run(SCRIPT, "down", check=False)
         shutil.rmtree(cluster.folder, ignore_errors=True)
+        cluster.log.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
