@@ -175,9 +175,9 @@ def test_fetches_and_training_go_on(hosts, job, kind):
     others = hosts.processes("ray::ShardServer")
     fetching = Fetching(hosts, f"fetch-{kind}")
     wait_until(fetching.is_under_way, 120)
-    # Replicas are on different hosts: each has one server.
+    # Replicas are on different hosts: each has a server more.
     servers = hosts.processes("ray::ShardServer")
-    assert [len(servers[name] - others[name]) for name in ("n1", "n2", "n3")] == [1, 1, 1]
+    assert all(servers[name] - others[name] for name in ("n1", "n2", "n3"))
     job.wait_for_steps(3)
     host = job.host()
     assert host, f"no host trains: {job.log.read_text()[-4000:]}"

@@ -15,8 +15,9 @@ from hosts import wait_until
 from local import JOB, SCRIPT, LocalCluster, Runs
 
 # What a fault costs shows in the steps that are logged.
-LOG_ALL = ["--train.log_every", 1]
-OFTEN = [*LOG_ALL, "--train.checkpoint_every", 20]
+LOG_EVERY = 2
+LOG = ["--train.log_every", LOG_EVERY]
+OFTEN = [*LOG, "--train.checkpoint_every", 20]
 SPREAD = ["--num_servers", 3, "--replicas", 2, "--mount", "hydrate"]
 NUM_STEPS = 138
 
@@ -74,7 +75,7 @@ def finish(folder):
 @pytest.fixture(scope="module")
 def undisturbed(start, finish):
     """What the quickstart prints that nothing happens to, called `whole`."""
-    return finish(start("whole", *LOG_ALL, "--num_workers", 2, *SPREAD), "whole")
+    return finish(start("whole", *LOG, "--num_workers", 2, *SPREAD), "whole")
 
 
 @pytest.fixture
@@ -118,10 +119,11 @@ def assert_ended_like_undisturbed(runs, name, num_steps=NUM_STEPS):
     """All steps done, and a result that differs from the other like that of another seed."""
     found = runs.find(name)
     assert {run.info.status for run in found.values()} == {"FINISHED"}
-    assert {step for step, _ in runs.steps(name)} == set(range(1, num_steps + 1))
+    assert {step for step, _ in runs.steps(name)} == set(range(LOG_EVERY, num_steps + 1, LOG_EVERY))
     mine, other = (runs.find(job)["retrieval"].data.metrics for job in (name, "whole"))
-    assert mine["before/accuracy"] == pytest.approx(other["before/accuracy"], abs=0.01)
-    assert mine["after/accuracy"] == pytest.approx(other["after/accuracy"], abs=0.02)
+    for score, noise in (("before/accuracy", 0.01), ("after/accuracy", 0.02)):
+        print(f"{name}: {score} {mine[score]:.4f}, undisturbed {other[score]:.4f}")
+        assert mine[score] == pytest.approx(other[score], abs=noise)
 
 
 def test_the_quickstart_succeeds_over_three_nodes(undisturbed, runs):
@@ -169,7 +171,7 @@ def test_a_stopped_and_a_killed_job_go_on_and_outlast_a_node_that_serves(
     # One worker and server draw what two and three do: gradients, of the whole batch, over all
     # workers, depend on every row drawn.
     norms, expected = (runs.curve(name, "gradient_norm/retrieval") for name in ("ends", "whole"))
-    for step in range(1, 5):
+    for step in (2, 4):
         assert norms[step] == pytest.approx(expected[step], rel=1e-3)
     stopped = [step for step, _ in runs.steps("ends")]
 
@@ -219,7 +221,7 @@ def test_training_leaves_a_drained_node_and_outlasts_a_lost_one(
     wait_for_step(runs, job, "moves", last + 5, log)
     steps = runs.steps("moves")
     # No step was done twice, wherever the last checkpoint was due.
-    assert sorted(step for step, _ in steps) == list(range(1, len(steps) + 1))
+    assert [step for step, _ in steps] == [LOG_EVERY * n for n in range(1, len(steps) + 1)]
     print(f"a drained node lost: {longest_wait(steps):.1f} s between steps")
     local.run(SCRIPT, "kill", drained)
 
