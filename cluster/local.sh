@@ -34,7 +34,7 @@ kill_node() { # kill_node NODE SIGNAL: the whole session, so that no process sta
 
 ray_address() { # where the head says that it is: it may answer before it does
     for _ in $(seq 60); do
-        grep -oE -m1 "[0-9.]+:$port" "$folder/node1.log" && return
+        grep -soE -m1 "[0-9.]+:$port" "$folder/node1.log" && return
         sleep 0.5
     done
     echo "error: $folder/node1.log: no address on port $port; is this cluster up?" >&2

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from hosts import BUCKET, CPUS, FAULTS, ROOT, SUBNET, Hosts, find_tool, wait_until
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
+from runs import Runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FETCH_ROWS = Path(__file__).with_name("fetch_rows.py")
@@ -128,22 +127,12 @@ class Job:
 
     def __init__(self, hosts: Hosts, name: str, job_file: Path) -> None:
         self.hosts, self.name, self.log = hosts, name, hosts.logs / f"{name}.log"
+        self.runs = Runs(hosts.folder)
         self.process = submit(hosts, name, f"--config={job_file}", f"--name={name}")
-
-    def runs(self) -> dict[str, Run]:
-        """Its MLflow runs by name."""
-        client = MlflowClient(self.hosts.database)
-        experiments = [found.experiment_id for found in client.search_experiments()]
-        tag = f"tags.`raclib.run` LIKE '{BUCKET}/runs/{self.name}%'"
-        return {run.info.run_name: run for run in client.search_runs(experiments, tag)}
 
     def steps(self) -> list[tuple[int, float]]:
         """Logged steps with retrieval and their times in seconds, in the order they were logged."""
-        run = self.runs().get("retrieval")
-        if run is None:
-            return []
-        points = MlflowClient(self.hosts.database).get_metric_history(run.info.run_id, "loss")
-        return sorted(((p.step, p.timestamp / 1000) for p in points), key=lambda point: point[1])
+        return self.runs.steps(self.name)
 
     def wait_for_steps(self, count: int) -> None:
         """Waits until so many more are logged."""
@@ -206,6 +195,6 @@ def test_fetches_and_training_go_on(hosts, job, kind):
 
 def test_the_job_ends_with_its_result(job):
     assert job.process.wait(240) == 0, job.log.read_text()[-4000:]
-    assert {run.info.status for run in job.runs().values()} == {"FINISHED"}
+    assert {run.info.status for run in job.runs.find(job.name).values()} == {"FINISHED"}
     assert {step for step, _ in job.steps()} == set(range(LOG_EVERY, NUM_STEPS + 1, LOG_EVERY))
     assert "after the rule change" in job.log.read_text()

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from hosts import wait_until
-from local import JOB, SCRIPT, LocalCluster, Runs
+from local import JOB, SCRIPT, LocalCluster
+from runs import Runs
 
 # What a fault costs shows in the steps that are logged.
 LOG_EVERY = 2
