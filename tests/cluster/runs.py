@@ -1,9 +1,12 @@
-"""What jobs log, read by the tests that disturb them."""
+"""Jobs and the MLflow runs they log to, read by the tests that disturb them."""
 
+import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.entities import Run
+from hosts import wait_until
+from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 
 
@@ -21,23 +24,48 @@ class Runs:
             return {}
         runs = client.search_runs([experiment.experiment_id], max_results=1000)
         mine = {run.info.run_id for run in runs if run.info.run_name == job}
-        return {
-            run.info.run_name: run
-            for run in runs
-            if run.info.run_id in mine or run.data.tags.get("mlflow.parentRunId") in mine
-        }
+        runs = [r for r in runs if {r.info.run_id, r.data.tags.get("mlflow.parentRunId")} & mine]
+        found = {run.info.run_name: run for run in runs}
+        assert len(found) == len(runs), "a continued job goes on in the runs that it has"
+        return found
 
-    def steps(self, job: str) -> list[tuple[int, float]]:
-        """Logged steps with retrieval and their times in seconds, in the order they were logged."""
+    def history(self, job: str, metric: str) -> list[Metric]:
+        """A metric of the classifier with retrieval, in the order it was logged."""
         run = self.find(job).get("retrieval")
         if run is None:
             return []
         client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-        points = client.get_metric_history(run.info.run_id, "loss")
-        return sorted(((p.step, p.timestamp / 1000) for p in points), key=lambda point: point[1])
+        points = client.get_metric_history(run.info.run_id, metric)
+        return sorted(points, key=lambda point: point.timestamp)
 
-    def curve(self, job: str, metric: str) -> dict[int, float]:
-        """A metric of the classifier with retrieval, by step."""
-        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-        points = client.get_metric_history(self.find(job)["retrieval"].info.run_id, metric)
-        return {point.step: point.value for point in points}
+
+@dataclass
+class Job:
+    """A submitted job: its command, which ends when the job does, what it prints and logs."""
+
+    name: str
+    process: subprocess.Popen
+    log: Path
+    runs: Runs
+
+    def steps(self) -> list[tuple[int, float]]:
+        """Logged steps and their times in seconds, in the order they were logged."""
+        points = self.runs.history(self.name, "loss")
+        return [(point.step, point.timestamp / 1000) for point in points]
+
+    def wait_for_steps(self, count: int) -> None:
+        """Waits until so many more are logged."""
+        wanted = len(self.steps()) + count
+        self.wait_until(lambda: len(self.steps()) >= wanted)
+
+    def wait_until(self, done: Callable[[], object]) -> None:
+        """Waits until `done()` is true; the job must not end before."""
+        wait_until(lambda: done() or self.process.poll() is not None, 300)
+        assert self.process.poll() is None, self.log.read_text()[-4000:]
+
+    def finish(self, code: int = 0) -> str:
+        """Waits for the end and gives what was printed."""
+        found = self.process.wait(timeout=350)
+        output = self.log.read_text()
+        assert found == code, output[-4000:]
+        return output

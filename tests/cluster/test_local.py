@@ -1,4 +1,7 @@
-"""The quickstart on a cluster of three raylets: undisturbed, stopped, killed, short of nodes."""
+"""The quickstart on a cluster of three raylets: undisturbed, and with all that can happen to it.
+
+The tests of the disturbed job are one story, in this order.
+"""
 
 import os
 import re
@@ -6,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,14 +17,13 @@ import psutil
 import pytest
 from hosts import wait_until
 from local import JOB, SCRIPT, LocalCluster
-from runs import Runs
+from runs import Job, Runs
 
 # What a fault costs shows in the steps that are logged.
-LOG_EVERY = 2
+LOG_EVERY, CHECKPOINT_EVERY = 2, 20
 LOG = ["--train.log_every", LOG_EVERY]
-OFTEN = [*LOG, "--train.checkpoint_every", 20]
+NORM = "gradient_norm/retrieval"
 SPREAD = ["--num_servers", 3, "--replicas", 2, "--mount", "hydrate"]
-NUM_STEPS = 138
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -49,59 +52,87 @@ def runs(folder):
 
 
 @pytest.fixture(scope="module")
-def start(local, folder):
+def start(local, folder, runs):
     """Submits the quickstart under a name; all jobs share a corpus."""
 
-    def start(name, *args, log="log"):
+    def start(name, *args, log="log") -> Job:
         settings = ["--storage_path", folder / "runs", "--corpus", folder / "corpus"]
-        settings += ["--tracking.uri", f"sqlite:///{folder / 'mlflow.db'}", "--name", name]
-        return local.start_job(f"{name}-{log}", folder / f"{name}.{log}", *settings, *args)
+        settings += ["--tracking.uri", f"sqlite:///{folder / 'mlflow.db'}", "--name", name, *LOG]
+        file = folder / f"{name}.{log}"
+        return Job(name, local.start_job(f"{name}-{log}", file, *settings, *args), file, runs)
 
     return start
 
 
 @pytest.fixture(scope="module")
-def finish(folder):
-    """Waits for a job and gives what it printed."""
-
-    def finish(process, name, log="log", code=0):
-        found = process.wait(timeout=350)
-        output = (folder / f"{name}.{log}").read_text()
-        assert found == code, output[-4000:]
-        return output
-
-    return finish
+def undisturbed(start):
+    """What the quickstart prints that nothing happens to, called `whole`."""
+    return start("whole", "--num_workers", 2, *SPREAD).finish()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(start, finish):
-    """What the quickstart prints that nothing happens to, called `whole`."""
-    return finish(start("whole", *LOG, "--num_workers", 2, *SPREAD), "whole")
+def files(local, undisturbed):
+    """Temporary files before the other job."""
+    return set(local.temporary.iterdir())
 
 
-@pytest.fixture
-def start_retrieval(start, undisturbed, folder):
-    """Submits a job that finds its classifier without retrieval trained: saves a minute."""
+@pytest.fixture(scope="module")
+def disturb(start, undisturbed, folder):
+    """Submits the job `disturbed`, whose batches three workers can share, or continues it.
 
-    def start_retrieval(name, *args, log="log"):
-        done, mine = (folder / f"runs/{job}/no context/fitted.pt" for job in ("whole", name))
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(done, mine)
-        return start(name, *args, log=log)
+    It finds its classifier without retrieval trained: saves a minute.
+    """
+    done, mine = (folder / f"runs/{job}/no context/fitted.pt" for job in ("whole", "disturbed"))
+    mine.parent.mkdir(parents=True)
+    shutil.copy(done, mine)
+    often = ["--train.batch_size", 192, "--train.checkpoint_every", CHECKPOINT_EVERY]
+    return partial(start, "disturbed", *often, *SPREAD)
 
-    return start_retrieval
+
+@pytest.fixture(scope="module")
+def killed(disturb, files):
+    """The job whose driver will be killed."""
+    return disturb(log="killed")
 
 
-def wait_for_step(runs, process, name, step, log):
-    wait_until(
-        lambda: process.poll() is not None or any(at >= step for at, _ in runs.steps(name)), 200
-    )
-    assert process.poll() is None, log.read_text()[-4000:]
+@pytest.fixture(scope="module")
+def continued(local, disturb, killed):
+    """The same command again, on a cluster that is whole again."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if str(JOB) in command and "disturbed" in command and "submit" not in command:
+            process.send_signal(signal.SIGKILL)
+    for node in {2, 3} - set(local.processes()):
+        local.add(node)
+    killed.finish(code=1)
+    return disturb(log="continued")
+
+
+@pytest.fixture(scope="module")
+def stopped(local, continued):
+    """What the job prints that is stopped then."""
+    continued.wait_for_steps(3)
+    local.run("ray", "job", "stop", "disturbed-continued")
+    return continued.finish()
+
+
+@pytest.fixture(scope="module")
+def moving(disturb, stopped):
+    """It goes on with three workers, which do not fit on the head, or with fewer."""
+    return disturb("--num_workers", 3, "--min_workers", 1, log="moving")
 
 
 def longest_wait(steps):
     """Longest time between two logged steps, seconds."""
     return max(after - before for (_, before), (_, after) in pairwise(steps))
+
+
+def kill(local, job, node):
+    """Kills a node; seconds between steps that it cost at most."""
+    before = len(job.steps())
+    local.run(SCRIPT, "kill", node)
+    job.wait_for_steps(10)
+    return longest_wait(job.steps()[before - 1 :])
 
 
 def assert_nothing_is_left(local, before):
@@ -114,17 +145,6 @@ def assert_nothing_is_left(local, before):
     copies = local.temporary / f"raclib-cache-{os.getuid()}"
     assert set(local.temporary.iterdir()) - before <= {copies}
     assert not list(local.temporary.rglob("*.tmp"))
-
-
-def assert_ended_like_undisturbed(runs, name, num_steps=NUM_STEPS):
-    """All steps done, and a result that differs from the other like that of another seed."""
-    found = runs.find(name)
-    assert {run.info.status for run in found.values()} == {"FINISHED"}
-    assert {step for step, _ in runs.steps(name)} == set(range(LOG_EVERY, num_steps + 1, LOG_EVERY))
-    mine, other = (runs.find(job)["retrieval"].data.metrics for job in (name, "whole"))
-    for score, noise in (("before/accuracy", 0.01), ("after/accuracy", 0.02)):
-        print(f"{name}: {score} {mine[score]:.4f}, undisturbed {other[score]:.4f}")
-        assert mine[score] == pytest.approx(other[score], abs=noise)
 
 
 def test_the_quickstart_succeeds_over_three_nodes(undisturbed, runs):
@@ -157,82 +177,67 @@ def test_a_fetch_does_not_wait_for_an_answer_of_a_silent_host(local, folder):
     assert float(seconds) < 5
 
 
-def test_a_stopped_and_a_killed_job_go_on_and_outlast_a_node_that_serves(
-    local, start_retrieval, finish, runs, folder
-):
-    files = set(local.temporary.iterdir())
-    job, log = start_retrieval("ends", *OFTEN, log="stopped"), folder / "ends.stopped"
-    wait_for_step(runs, job, "ends", 15, log)
-    local.run("ray", "job", "stop", "ends-stopped")
-    assert "the same command continues it" in finish(job, "ends", "stopped")
-    assert_nothing_is_left(local, files)
-    found = runs.find("ends")
-    assert found["ends"].info.status == found["retrieval"].info.status == "KILLED"
-    assert found["no context"].info.status == "FINISHED"
-    # One worker and server draw what two and three do: gradients, of the whole batch, over all
-    # workers, depend on every row drawn.
-    norms, expected = (runs.curve(name, "gradient_norm/retrieval") for name in ("ends", "whole"))
-    for step in (2, 4):
-        assert norms[step] == pytest.approx(expected[step], rel=1e-3)
-    stopped = [step for step, _ in runs.steps("ends")]
-
-    settings = [*OFTEN, "--num_workers", 2, *SPREAD]
-    job, log = start_retrieval("ends", *settings, log="killed"), folder / "ends.killed"
-    wait_for_step(runs, job, "ends", max(stopped) + 15, log)
-    # No step was done twice: the checkpoint was of the step at which it stopped.
-    steps = [step for step, _ in runs.steps("ends")]
-    assert stopped == steps[: len(stopped)] and len(steps) == len(set(steps))
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or []
-        if str(JOB) in command and "ends" in command and "submit" not in command:
-            process.send_signal(signal.SIGKILL)
-    finish(job, "ends", "killed", code=1)
-
-    last = max(step for step, _ in runs.steps("ends"))
-    job, log = start_retrieval("ends", *settings, log="continued"), folder / "ends.continued"
-    wait_for_step(runs, job, "ends", last + 5, log)
-    before = len(runs.steps("ends"))
-    victim = max({2, 3} - local.nodes_with("ray::RayTrainWorker"))
-    assert victim in local.nodes_with("ray::ShardServer")
-    local.run(SCRIPT, "kill", victim)
-    finish(job, "ends", "continued")
-    local.add(victim)
-    assert_ended_like_undisturbed(runs, "ends")
-    assert {name: run.info.run_id for name, run in found.items()}.items() <= {
-        name: run.info.run_id for name, run in runs.find("ends").items()
-    }.items()
-    assert runs.find("ends")["ends"].data.tags["resumed"] == "true"
-    assert runs.find("ends")["retrieval"].data.tags["resumed"] == "true"
-    lost = longest_wait(runs.steps("ends")[before - 1 :])
+def test_training_outlasts_a_node_that_serves(local, killed):
+    killed.wait_for_steps(3)
+    serves = max({2, 3} - local.nodes_with("ray::RayTrainWorker"))
+    assert serves in local.nodes_with("ray::ShardServer")
+    lost = kill(local, killed, serves)
     print(f"a node that only serves lost: at most {lost:.1f} s between steps")
 
 
-def test_training_leaves_a_drained_node_and_outlasts_a_lost_one(
-    local, start_retrieval, finish, runs, folder
+def test_a_killed_and_then_stopped_job_leaves_a_checkpoint_and_nothing_else(
+    local, stopped, files, runs
 ):
-    """Neither comes back: at last only the head is there, and fewer workers."""
-    # Three workers do not fit on the head; they do not share 256 examples.
-    workers = ["--num_workers", 3, "--min_workers", 1, "--train.batch_size", 192]
-    job, log = start_retrieval("moves", *OFTEN, *workers, *SPREAD), folder / "moves.log"
-    wait_for_step(runs, job, "moves", 10, log)
+    assert "the same command continues it" in stopped
+    assert_nothing_is_left(local, files)
+    found = runs.find("disturbed")
+    assert found["disturbed"].info.status == found["retrieval"].info.status == "KILLED"
+    assert found["disturbed"].data.tags["resumed"] == "true"
+    assert found["retrieval"].data.tags["resumed"] == "true"
+    assert found["no context"].info.status == "FINISHED"
+
+
+def test_training_leaves_a_drained_node(local, moving):
+    before = moving.steps()
+    moving.wait_for_steps(3)
     drained = max(local.nodes_with("ray::RayTrainWorker"))
     local.drain(drained)
-    wait_until(lambda: "training moves to others" in log.read_text() or job.poll() is not None, 60)
-    last = max(step for step, _ in runs.steps("moves"))
-    wait_for_step(runs, job, "moves", last + 5, log)
-    steps = runs.steps("moves")
-    # No step was done twice, wherever the last checkpoint was due.
-    assert [step for step, _ in steps] == [LOG_EVERY * n for n in range(1, len(steps) + 1)]
-    print(f"a drained node lost: {longest_wait(steps):.1f} s between steps")
+    moving.wait_until(lambda: "training moves to others" in moving.log.read_text())
+    moving.wait_for_steps(3)
+    assert drained not in local.nodes_with("ray::RayTrainWorker")
+    # No step was done twice, after the stop and here, wherever the last checkpoint was due.
+    done = [step for step, _ in moving.steps()[len(before) :]]
+    assert done == [before[-1][0] + LOG_EVERY * n for n in range(1, len(done) + 1)]
+    lost = longest_wait(moving.steps()[len(before) :])
+    print(f"a drained node lost: {lost:.1f} s between steps")
     local.run(SCRIPT, "kill", drained)
 
-    steps = runs.steps("moves")
-    victim = max(local.nodes_with("ray::RayTrainWorker"))
-    assert {victim, drained} == {2, 3}
-    local.run(SCRIPT, "kill", victim)
-    wait_for_step(runs, job, "moves", max(step for step, _ in steps) + 10, log)
-    lost = longest_wait(runs.steps("moves")[len(steps) - 1 :])
+
+def test_training_goes_on_with_fewer_workers_when_a_node_is_lost(local, moving, runs):
+    # Some steps after a checkpoint, and before the next.
+    moving.wait_until(lambda: moving.steps()[-1][0] % CHECKPOINT_EVERY in range(4, 12))
+    before = runs.history("disturbed", NORM)
+    lost = kill(local, moving, max(local.nodes_with("ray::RayTrainWorker")))
     print(f"a node that trains lost: {lost:.1f} s between steps")
+    assert local.nodes_with("ray::RayTrainWorker") == {1}
     assert lost < 120
-    assert "Started training worker group of size 2" in finish(job, "moves")
-    assert_ended_like_undisturbed(runs, "moves", num_steps=186)
+    # Steps done again draw the same rows with fewer workers, servers and nodes: gradients, of a
+    # whole batch, depend on every row.
+    norms = {point.step: point.value for point in before}
+    redone = [p for p in runs.history("disturbed", NORM)[len(before) :] if p.step in norms]
+    assert redone
+    for point in redone[:2]:
+        assert point.value == pytest.approx(norms[point.step], rel=1e-4)
+
+
+def test_the_disturbed_job_ends_like_the_undisturbed(moving, runs):
+    assert re.search("Started training worker group of size [12]", moving.finish())
+    found = runs.find("disturbed")
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    steps = [step for step, _ in moving.steps()]
+    assert set(steps) == set(range(LOG_EVERY, 186 + 1, LOG_EVERY))
+    # A result that differs from the other like that of another seed.
+    mine, other = (runs.find(job)["retrieval"].data.metrics for job in ("disturbed", "whole"))
+    for score, noise in (("before/accuracy", 0.01), ("after/accuracy", 0.02)):
+        print(f"{score} {mine[score]:.4f}, undisturbed {other[score]:.4f}")
+        assert mine[score] == pytest.approx(other[score], abs=noise)
