@@ -1,6 +1,7 @@
 """Minibatches of examples through Ray Data, in an order that is a function of the seed alone."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -8,12 +9,26 @@ from typing import cast
 import numpy as np
 import ray
 from ray.data import DataContext
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from raclib.arrays import Arrays
 
 # Large enough to spare tasks, small enough to start at once.
 STEPS_A_BLOCK = 8
 READS_AT_ONCE = 2  # for each worker; each takes a process of half a gigabyte
+LOOP_PAUSE_S = 0.01
+
+
+class Pause(ExecutionCallback):
+    """Lets Ray Data rest between two looks at its tasks.
+
+    Where examples are read faster than they are learned from, Ray 2.60 looks without a rest, on a
+    thread of the training process: it takes a core, and from training the interpreter's lock.
+    """
+
+    def on_execution_step(self, executor: object) -> None:
+        """Called after every look."""
+        time.sleep(LOOP_PAUSE_S)
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,7 @@ def stream_examples(
 
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
+    context.custom_execution_callback_classes = [Pause]
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -1,5 +1,7 @@
 """The order of examples, and their way through Ray Data."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,15 @@ def test_examples_are_read_where_no_core_is_left(ray_cluster):
         )
 
     assert ray_cluster.get(read_all.remote(), timeout=100) == 512
+
+
+def test_reading_ahead_leaves_the_processor_to_training(ray_cluster):
+    order = Order(np.arange(12_000), batch_size=192, num_epochs=30, seed=0)
+    values = np.zeros((1536, 320), np.float32)
+    batches = stream_examples(order, lambda rows: {"values": values[: len(rows)]}, 0, 0, 1)
+    next(batches)
+    time.sleep(4)  # enough to read ahead as far as Ray Data does
+    began, used = time.monotonic(), time.process_time()
+    time.sleep(2)
+    assert time.process_time() - used < 0.6 * (time.monotonic() - began)
+    batches.close()
