@@ -53,19 +53,19 @@ class Job:
         points = self.runs.history(self.name, "loss")
         return [(point.step, point.timestamp / 1000) for point in points]
 
-    def wait_for_steps(self, count: int) -> None:
+    def wait_for_steps(self, count: int, seconds: float = 200) -> None:
         """Waits until so many more are logged."""
         wanted = len(self.steps()) + count
-        self.wait_until(lambda: len(self.steps()) >= wanted)
+        self.wait_until(lambda: len(self.steps()) >= wanted, seconds)
 
-    def wait_until(self, done: Callable[[], object]) -> None:
+    def wait_until(self, done: Callable[[], object], seconds: float) -> None:
         """Waits until `done()` is true; the job must not end before."""
-        wait_until(lambda: done() or self.process.poll() is not None, 300)
+        wait_until(lambda: done() or self.process.poll() is not None, seconds)
         assert self.process.poll() is None, self.log.read_text()[-4000:]
 
-    def finish(self, code: int = 0) -> str:
+    def finish(self, code: int = 0, seconds: float = 350) -> str:
         """Waits for the end and gives what was printed."""
-        found = self.process.wait(timeout=350)
+        found = self.process.wait(seconds)
         output = self.log.read_text()
         assert found == code, output[-4000:]
         return output

@@ -21,6 +21,7 @@ from runs import Job, Runs
 
 # What a fault costs shows in the steps that are logged.
 LOG_EVERY, CHECKPOINT_EVERY = 2, 20
+BATCH_SIZE, NUM_STEPS = 192, 186  # six epochs of 6,000 examples
 LOG = ["--train.log_every", LOG_EVERY]
 NORM = "gradient_norm/retrieval"
 SPREAD = ["--num_servers", 3, "--replicas", 2, "--mount", "hydrate"]
@@ -85,7 +86,7 @@ def disturb(start, undisturbed, folder):
     done, mine = (folder / f"runs/{job}/no context/fitted.pt" for job in ("whole", "disturbed"))
     mine.parent.mkdir(parents=True)
     shutil.copy(done, mine)
-    often = ["--train.batch_size", 192, "--train.checkpoint_every", CHECKPOINT_EVERY]
+    often = ["--train.batch_size", BATCH_SIZE, "--train.checkpoint_every", CHECKPOINT_EVERY]
     return partial(start, "disturbed", *often, *SPREAD)
 
 
@@ -202,7 +203,7 @@ def test_training_leaves_a_drained_node(local, moving):
     moving.wait_for_steps(3)
     drained = max(local.nodes_with("ray::RayTrainWorker"))
     local.drain(drained)
-    moving.wait_until(lambda: "training moves to others" in moving.log.read_text())
+    moving.wait_until(lambda: "training moves to others" in moving.log.read_text(), 60)
     moving.wait_for_steps(3)
     assert drained not in local.nodes_with("ray::RayTrainWorker")
     # No step was done twice, after the stop and here, wherever the last checkpoint was due.
@@ -215,7 +216,7 @@ def test_training_leaves_a_drained_node(local, moving):
 
 def test_training_goes_on_with_fewer_workers_when_a_node_is_lost(local, moving, runs):
     # Some steps after a checkpoint, and before the next.
-    moving.wait_until(lambda: moving.steps()[-1][0] % CHECKPOINT_EVERY in range(4, 12))
+    moving.wait_until(lambda: moving.steps()[-1][0] % CHECKPOINT_EVERY in range(4, 12), 60)
     before = runs.history("disturbed", NORM)
     lost = kill(local, moving, max(local.nodes_with("ray::RayTrainWorker")))
     print(f"a node that trains lost: {lost:.1f} s between steps")
@@ -235,7 +236,7 @@ def test_the_disturbed_job_ends_like_the_undisturbed(moving, runs):
     found = runs.find("disturbed")
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     steps = [step for step, _ in moving.steps()]
-    assert set(steps) == set(range(LOG_EVERY, 186 + 1, LOG_EVERY))
+    assert set(steps) == set(range(LOG_EVERY, NUM_STEPS + 1, LOG_EVERY))
     # A result that differs from the other like that of another seed.
     mine, other = (runs.find(job)["retrieval"].data.metrics for job in ("disturbed", "whole"))
     for score, noise in (("before/accuracy", 0.01), ("after/accuracy", 0.02)):
