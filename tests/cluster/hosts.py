@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from tenacity import Retrying, stop_after_attempt
 
@@ -114,6 +115,18 @@ class Hosts:
         """Process ids of each host's processes of that title, as this process sees them."""
         pids = json.loads(self("info"))["pids"]
         return {host: {pid for pid in pids[host] if _title(pid).startswith(title)} for host in pids}
+
+    @contextmanager
+    def suspended(self, title: str) -> Iterator[None]:
+        """Processes of that title, on all hosts, stand still for a block."""
+        found = [psutil.Process(pid) for pids in self.processes(title).values() for pid in pids]
+        for process in found:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in found:
+                process.resume()
 
     @contextmanager
     def fault(self, kind: str, host: str) -> Iterator[float]:

@@ -16,7 +16,7 @@ FETCH_ROWS = Path(__file__).with_name("fetch_rows.py")
 LONGEST_FETCH_S = 5.0
 FAULT_S = 30
 # Eight steps an epoch: enough for training to be under way again when the next fault comes.
-NUM_EPOCHS, LOG_EVERY = 100, 4
+NUM_EPOCHS, LOG_EVERY = 120, 4
 NUM_STEPS = 8 * NUM_EPOCHS
 
 
@@ -139,8 +139,10 @@ def test_what_only_one_host_sees_is_refused(hosts, job, job_file):
 def test_fetches_and_training_go_on(hosts, job, kind):
     job.wait_for_steps(1, 300)
     others = hosts.processes("ray::ShardServer")
-    fetching = Fetching(hosts, f"fetch-{kind}")
-    wait_until(fetching.is_under_way, 120)
+    # The job may not end before the last fault, however fast its steps are.
+    with hosts.suspended("ray::RayTrainWorker"):
+        fetching = Fetching(hosts, f"fetch-{kind}")
+        wait_until(fetching.is_under_way, 120)
     # Replicas are on different hosts: each has a server more.
     servers = hosts.processes("ray::ShardServer")
     assert all(servers[name] - others[name] for name in ("n1", "n2", "n3"))
@@ -167,8 +169,10 @@ def test_fetches_and_training_go_on(hosts, job, kind):
     assert fetches[-1]["time"] > began + FAULT_S
     # What came within a second may have been under way.
     job.wait_until(lambda: job.steps()[-1][1] > began + 1, 120)
-    went_on = min(logged for _, logged in job.steps() if logged > began + 1) - began
-    print(f"{kind} of {host}: training went on after {went_on:.0f} s")
+    steps = job.steps()
+    went_on = min(logged for _, logged in steps if logged > began + 1) - began
+    done = f"{steps[-1][0]} of {NUM_STEPS} steps done"
+    print(f"{kind} of {host}: training went on after {went_on:.0f} s; {done}")
 
 
 def test_the_job_ends_with_its_result(job):
