@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Hosts:
         self._command = [sys.executable, str(tool), "--name", NAME]
         self._environment = {**os.environ, "NETLAB_STATE": str(folder / "state")}
         self._started: list[subprocess.Popen] = []
+        self._pool = ThreadPoolExecutor(1)
+        self._returning: Future | None = None
 
     @property
     def tracking(self) -> str:
@@ -70,7 +73,7 @@ class Hosts:
         options += [f"--private={cache}", f"--venv={sys.prefix}", f"--subnet={SUBNET}"]
         self("up", "3", f"--cpus={CPUS}", "--osm-mb=200", "--plain=1", *options)
         self.start("h1", "moto_server", "-H", "0.0.0.0", "-p", str(PORTS["s3"]))
-        self.start(
+        self._tracking_server = self.start(
             *("h1", "mlflow", "server", "--host", "0.0.0.0", "--port", str(PORTS["mlflow"])),
             *("--workers", "1", "--allowed-hosts", "*", "--backend-store-uri", self.database),
             *("--artifacts-destination", str(self.folder / "artifacts")),
@@ -81,6 +84,7 @@ class Hosts:
 
     def down(self) -> None:
         """Ends everything and removes every trace."""
+        self._pool.shutdown()
         for process in self._started:
             process.send_signal(signal.SIGTERM)
         self("down")
@@ -117,9 +121,10 @@ class Hosts:
         return {host: {pid for pid in pids[host] if _title(pid).startswith(title)} for host in pids}
 
     @contextmanager
-    def suspended(self, title: str) -> Iterator[None]:
-        """Processes of that title, on all hosts, stand still for a block."""
-        found = [psutil.Process(pid) for pids in self.processes(title).values() for pid in pids]
+    def frozen_tracking(self) -> Iterator[None]:
+        """MLflow's server stands still for a block: what logs to it waits, for 120 s at most."""
+        server = psutil.Process(self._tracking_server.pid)
+        found = [server, *server.children(recursive=True)]
         for process in found:
             process.suspend()
         try:
@@ -130,7 +135,7 @@ class Hosts:
 
     @contextmanager
     def fault(self, kind: str, host: str) -> Iterator[float]:
-        """A fault around a block; gives the time of it, and has the host back in the end."""
+        """A fault around a block; gives the time of it, and lets the host come back in the end."""
         began = time.time()
         self(*FAULTS[kind], host)
         try:
@@ -138,8 +143,13 @@ class Hosts:
         finally:
             # A host starts Ray again where the head, busy with its loss, does not answer at first.
             again = Retrying(stop=stop_after_attempt(3), reraise=True)
-            again(self, "start", host)
-            wait_until(lambda: self("nodes").count("ALIVE") == 3, 60)
+            self._returning = self._pool.submit(again, self, "start", host)
+
+    def wait_until_whole(self) -> None:
+        """Waits until the host that had a fault, if one had, is back."""
+        if self._returning:
+            self._returning.result()
+        wait_until(lambda: self("nodes").count("ALIVE") == 3, 60)
 
 
 FAULTS = {"kill": ("kill",), "power": ("kill", "--power"), "cut": ("cut",)}
