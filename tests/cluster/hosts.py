@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -120,18 +120,10 @@ class Hosts:
         pids = json.loads(self("info"))["pids"]
         return {host: {pid for pid in pids[host] if _title(pid).startswith(title)} for host in pids}
 
-    @contextmanager
-    def frozen_tracking(self) -> Iterator[None]:
+    def frozen_tracking(self) -> AbstractContextManager[None]:
         """MLflow's server stands still for a block: what logs to it waits, for 120 s at most."""
         server = psutil.Process(self._tracking_server.pid)
-        found = [server, *server.children(recursive=True)]
-        for process in found:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in found:
-                process.resume()
+        return suspended([server, *server.children(recursive=True)])
 
     @contextmanager
     def fault(self, kind: str, host: str) -> Iterator[float]:
@@ -178,6 +170,18 @@ def find_tool() -> Path:
     if subprocess.run(probe, capture_output=True).returncode:
         pytest.skip("this machine allows no namespaces")
     return tool
+
+
+@contextmanager
+def suspended(processes: list[psutil.Process]) -> Iterator[None]:
+    """The processes stand still for a block."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 def wait_until(done: Callable[[], object], seconds: float) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hosts import wait_until
+from hosts import suspended, wait_until
 from local import JOB, SCRIPT, LocalCluster
 from runs import Job, Runs
 
@@ -166,14 +166,8 @@ def test_a_fetch_does_not_wait_for_an_answer_of_a_silent_host(local, folder):
         command, env=local.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as fetching:
         assert fetching.stdout.readline() == "ready\n"
-        frozen = local.processes()[3]
-        for process in frozen:
-            process.suspend()
-        try:
+        with suspended(local.processes()[3]):
             outcome, seconds = fetching.communicate("go\n", timeout=90)[0].split()
-        finally:
-            for process in frozen:
-                process.resume()
     assert outcome == "right"
     assert float(seconds) < 5
 
