@@ -4,13 +4,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from raclib.cli import main
-from raclib.cluster import connect
 from raclib.corpus import Corpus
-from raclib.paths import resolve
-from raclib.shared import check_shared
+from raclib.ingest.prepare import prepare
+from raclib.run.cli import main
+from raclib.run.cluster import connect
+from raclib.run.paths import resolve
+from raclib.run.shared import check_shared
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.prepare import prepare
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
 

@@ -100,7 +100,7 @@ def write_tiny(tiny_config):
 
 @pytest.fixture(scope="session")
 def tiny_corpus(ray_cluster, tiny_config):
-    from raclib.tasks.amazon.prepare import prepare
+    from raclib.ingest.prepare import prepare
 
     return prepare(tiny_config)
 
@@ -119,8 +119,8 @@ def tiny_run(tiny_config, tmp_path):
 @pytest.fixture
 def logger(tmp_path):
     """Logs to a store of its own; built like this it can be subclassed inside a test."""
-    from raclib.config import TrackingConfig
-    from raclib.tracking import track
+    from raclib.run.config import TrackingConfig
+    from raclib.run.tracking import track
 
     uri = f"sqlite:///{Path(tmp_path) / 'mlflow.db'}"
     with track(TrackingConfig(uri), "retrieval", str(tmp_path), {}, {}) as logger:

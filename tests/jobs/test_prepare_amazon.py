@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from raclib.cli import main, parse
 from raclib.corpus import open_corpus
+from raclib.ingest.prepare import prepare
+from raclib.run.cli import main, parse
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.prepare import prepare
 
 JOB = Path(__file__).parents[2] / "jobs" / "prepare_amazon.py"
 CONFIG = """

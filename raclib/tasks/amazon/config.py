@@ -6,8 +6,8 @@ from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
-from raclib.config import EvaluateConfig, RetrievalConfig, RunSettings, TrainConfig
 from raclib.errors import UserError
+from raclib.run.config import EvaluateConfig, RetrievalConfig, RunSettings, TrainConfig
 
 
 def date_to_ms(date: str) -> int:
