@@ -20,7 +20,6 @@ from raclib.bench import fetch, scaling
 from raclib.bench.capacity import FetchRates, Workload, plan_table
 from raclib.bench.scaling import Setting
 from raclib.corpus import CorpusStore
-from raclib.ingest.prepare import prepare
 from raclib.run.cli import main, parse
 from raclib.run.cluster import connect
 from raclib.run.config import TrackingConfig
@@ -28,7 +27,8 @@ from raclib.run.paths import resolve
 from raclib.run.shared import check_shared, check_tracking
 from raclib.run.tracking import RunLogger, environment_tags, flatten, track
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.table.task import AmazonTask
+from raclib.tasks.amazon.corpus import prepare_reviews
+from raclib.tasks.amazon.task import AmazonTask
 from raclib.training.fit import fit
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
@@ -119,7 +119,7 @@ def measure(
     with CorpusStore.start(rows, setting.servers, replicas, config.mount) as store:
         found = scaling.fetch_rates(store, setting, config.batch_rows, config.seconds)
     job = training(config, setting, name)
-    corpus = prepare(job)
+    corpus = prepare_reviews(job)
     with CorpusStore.start(corpus, setting.servers, replicas, config.mount) as store:
         fit(AmazonTask(job, corpus, store.client()), job, True, logger)
     return found | scaling.step_time(logger)

@@ -22,8 +22,9 @@ from raclib.batch import Batch
 from raclib.retrieval.draw import Draw
 from raclib.retrieval.estimators import build_estimator
 from raclib.run.memory import peak, reset_peak
-from raclib.tasks.amazon.config import AmazonConfig, AmazonRetrievalConfig, ModelConfig
+from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
 from raclib.tasks.amazon.models import build_model
+from raclib.tasks.table.config import TableRetrievalConfig
 from raclib.training.noise import Noise, step_noise
 from raclib.training.optimizer import ScheduledAdamW
 from raclib.training.step import RetrievalStep, Space
@@ -121,7 +122,7 @@ def _measure_here(case: Case, variant: str, device: str) -> int:
 
 
 def _step(case: Case, variant: str, device: torch.device) -> None:
-    retrieval = AmazonRetrievalConfig(num_draws=case.slots, retrieve="row", max_temperature=1.0)
+    retrieval = TableRetrievalConfig(num_draws=case.slots, retrieve="row", max_temperature=1.0)
     config = AmazonConfig(model=ModelConfig(64, 8, 1, 4, 8, 16.0), retrieval=retrieval)
     statistics = {
         name: (torch.zeros(width), torch.ones(width))

@@ -15,21 +15,10 @@ from urllib3.util import Retry
 from xxhash import xxh3_64_hexdigest
 
 from raclib.errors import UserError
-from raclib.tasks.amazon.reviews import public_name
+from raclib.ingest.files import public_name
 
-CATEGORY_URL = (
-    "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/review_categories/"
-    "{category}.jsonl.gz"
-)
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 60
-
-
-def category_url(category: str) -> str:
-    """Address of a category of the published Amazon Reviews '23."""
-    if not category.replace("_", "").isalnum():
-        raise UserError(f"category: {category!r}; give a name such as Electronics or All_Beauty")
-    return CATEGORY_URL.format(category=category)
 
 
 def download(url: str, folder: Path) -> Path:

@@ -13,20 +13,15 @@ import pyarrow.parquet as pq
 from raclib.corpus import Field, ShardInfo, write_field
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import resolve
+from raclib.corpus.manifest import TIME
 from raclib.errors import UserError
+from raclib.ingest.config import EncoderConfig
 from raclib.ingest.encoders import Encoder, build_encoder
 from raclib.ingest.precomputed import PrecomputedEmbeddings
-from raclib.ingest.sort import reviews_uri
+from raclib.ingest.schema import LINE, RowSchema
+from raclib.ingest.sort import rows_uri
 from raclib.ingest.staging import EMBEDDED, Layout, Staging, shard_record
-from raclib.tasks.amazon.config import EncoderConfig
 
-# Field of the corpus -> its type and the column of the reviews it comes from.
-NARROW_FIELDS = {
-    "rating": (Field("float32"), "rating"),
-    "helpful_vote": (Field("float32"), "helpful_vote"),
-    "verified_purchase": (Field("int8"), "verified_purchase"),
-    "time": (Field("int64"), "timestamp"),
-}
 MAX_SAMPLE_ROWS = 20_000
 REPORT_EVERY_S = 1.0
 Batch = Mapping[str, np.ndarray]
@@ -39,13 +34,15 @@ class ShardEncoder:
     It also puts aside the embeddings of a sample of the rows before the cutoff, for the keys.
 
     Attributes:
-        staging: Sorted reviews.
-        layout: What they are.
+        staging: Sorted rows.
+        schema: What their columns are.
+        layout: How many they are.
         config: The encoder.
         device: `cpu` or `cuda`.
     """
 
     staging: Staging
+    schema: RowSchema
     layout: Layout
     config: EncoderConfig
     device: str
@@ -68,17 +65,17 @@ class ShardEncoder:
 
     def _embed(self, part: pa.RecordBatch) -> np.ndarray:
         if isinstance(self._encoder, PrecomputedEmbeddings):
-            return self._encoder.read(part["line"].to_numpy())
-        return self._encoder.encode(part["title"].to_pylist(), part["text"].to_pylist())
+            return self._encoder.read(part[LINE].to_numpy())
+        return self._encoder.encode({name: part[name].to_pylist() for name in self.schema.texts})
 
     def encode_shard(self, shard: int) -> Iterator[int]:
         """Encodes and writes a shard; yields the rows of each step."""
-        fs, path = resolve(reviews_uri(self.staging, shard))
+        fs, path = resolve(rows_uri(self.staging, self.schema, shard))
         # Embeddings wait in a file, not in memory: a shard of wide ones is large.
         with fs.open(path, "rb") as file, tempfile.TemporaryFile() as spool:
-            reviews = pq.ParquetFile(file)
-            columns = ["title", "text", "line"]
-            for part in reviews.iter_batches(4 * self.config.batch_size, columns=columns):
+            rows = pq.ParquetFile(file)
+            columns = [*self.schema.texts, LINE]
+            for part in rows.iter_batches(4 * self.config.batch_size, columns=columns):
                 rows_ND = self._embed(part)
                 self._check(rows_ND)
                 spool.write(rows_ND.astype(np.float16).data)
@@ -86,7 +83,7 @@ class ShardEncoder:
             spool.flush()
             shape = (self.layout.num_rows[shard], rows_ND.shape[1])
             embedding_ND = np.memmap(spool, np.float16, mode="r", shape=shape)
-            narrow = reviews.read([column for _, column in NARROW_FIELDS.values()])
+            narrow = rows.read([column for _, column in self.schema.fields.values()])
             self._write(shard, embedding_ND, narrow)
 
     def _check(self, rows_ND: np.ndarray) -> None:
@@ -102,15 +99,17 @@ class ShardEncoder:
         sample = sample[(sample >= 0) & (sample < len(embedding_ND))]
         with write_atomic(sample_uri(self.staging, shard)) as file:
             np.save(file, embedding_ND[sample], allow_pickle=False)
-        columns = {name: narrow[column].to_numpy() for name, (_, column) in NARROW_FIELDS.items()}
+        columns = {
+            name: narrow[column].to_numpy() for name, (_, column) in self.schema.fields.items()
+        }
         arrays = {"embedding": embedding_ND, **columns}
-        fields = embedded_fields(embedding_ND.shape[1])
+        fields = embedded_fields(self.schema, embedding_ND.shape[1])
         shard_id = f"{shard:08d}"
         infos = {
             name: write_field(self.staging.corpus_uri, shard_id, name, fields[name], array)
             for name, array in arrays.items()
         }
-        time_range = int(columns["time"][0]), int(columns["time"][-1])
+        time_range = int(columns[TIME][0]), int(columns[TIME][-1])
         record = {
             "dim": embedding_ND.shape[1],
             "revision": self._encoder.revision,
@@ -130,9 +129,9 @@ class ShardEncoderActor:
         return self.work(batch)
 
 
-def embedded_fields(dim: int) -> dict[str, Field]:
+def embedded_fields(schema: RowSchema, dim: int) -> dict[str, Field]:
     """All fields but the key."""
-    narrow = {name: field for name, (field, _) in NARROW_FIELDS.items()}
+    narrow = {name: field for name, (field, _) in schema.fields.items()}
     return {"embedding": Field("float16", (dim,)), **narrow}
 
 

@@ -1,6 +1,6 @@
-"""What turns a review's title and text into an embedding."""
+"""What turns the texts of a row into an embedding."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from raclib.errors import UserError
-from raclib.tasks.amazon.config import EncoderConfig
+from raclib.ingest.config import EncoderConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 MINILM_MAX_TOKENS = 128
+Texts = Mapping[str, Sequence[str]]
+"""The texts of some rows, column by column."""
 
 
 class Encoder(Protocol):
-    """Embeds reviews.
+    """Embeds texts.
 
     Attributes:
         dim: Width of an embedding.
@@ -28,7 +30,7 @@ class Encoder(Protocol):
     dim: int
     revision: str
 
-    def encode(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Texts) -> np.ndarray:
         """Embeddings `[N, dim]`, float32, of unit length."""
         ...
 
@@ -82,20 +84,20 @@ class HashingEncoder:
         self.dim, self.revision = dim, f"scikit-learn {version('scikit-learn')}"
         self._vectorizer = HashingVectorizer(n_features=dim, norm="l2", dtype=np.float32)
 
-    def encode(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Texts) -> np.ndarray:
         """Embeddings `[N, dim]`, float32, of unit length (zeros where there is no word)."""
-        words = [f"{title} {text}" for title, text in zip(titles, texts, strict=True)]
+        words = [" ".join(row) for row in zip(*texts.values(), strict=True)]
         return self._vectorizer.transform(words).toarray()
 
 
 class SentenceEncoder:
-    """A sentence-transformers model, fed `<title>{title}</title><text>{text}</text>`.
+    """A sentence-transformers model, fed `<title>...</title><text>...</text>`, by column.
 
     Args:
         model: The model.
         revision: Version of its weights.
-        batch_size: Reviews at a time.
-        prompt: Put in front of every review.
+        batch_size: Rows at a time.
+        prompt: Put in front of every row.
     """
 
     def __init__(
@@ -107,10 +109,12 @@ class SentenceEncoder:
         assert dim is not None, "the model does not know the width of its embeddings"
         self.dim = dim
 
-    def encode(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Texts) -> np.ndarray:
         """Embeddings `[N, dim]`, float32, of unit length."""
-        pairs = zip(titles, texts, strict=True)
-        formatted = [f"<title>{title}</title><text>{text}</text>" for title, text in pairs]
+        formatted = [
+            "".join(f"<{name}>{text}</{name}>" for name, text in zip(texts, row, strict=True))
+            for row in zip(*texts.values(), strict=True)
+        ]
         embeddings = self.model.encode(
             formatted,
             prompt=self.prompt or None,

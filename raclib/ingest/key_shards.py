@@ -11,6 +11,7 @@ from raclib.corpus.files import read_bytes
 from raclib.corpus.manifest import Manifest
 from raclib.ingest.embed import embedded_fields, sample_uri
 from raclib.ingest.keys import KeyTransform
+from raclib.ingest.schema import RowSchema
 from raclib.ingest.staging import EMBEDDED, Staging, shard_record
 
 KEY_BATCH_ROWS = 8192
@@ -30,6 +31,7 @@ class KeyWriter:
     """A Ray Data task that writes the keys of a shard whose embeddings are written."""
 
     staging: Staging
+    schema: RowSchema
     transform: KeyTransform
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -37,7 +39,8 @@ class KeyWriter:
         shard = int(batch["shard"][0])
         record = self.staging.read(shard_record(EMBEDDED, shard))
         info = ShardInfo.from_json(record["shard"])
-        part = Corpus(self.staging.corpus_uri, Manifest(1, embedded_fields(record["dim"]), (info,)))
+        fields = embedded_fields(self.schema, record["dim"])
+        part = Corpus(self.staging.corpus_uri, Manifest(1, fields, (info,)))
         keys_Nd = np.empty((info.num_rows, self.transform.dim), np.float16)
         embeddings, times = part.column(info, "embedding"), part.read("time")
         for start in range(0, info.num_rows, KEY_BATCH_ROWS):

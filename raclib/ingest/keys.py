@@ -11,7 +11,7 @@ from xxhash import xxh3_128_hexdigest
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import read_bytes
 from raclib.errors import UserError
-from raclib.tasks.amazon.config import KeyConfig
+from raclib.ingest.config import KeyConfig
 
 # Keys depend on no seed of a run: runs of several seeds share one corpus.
 SEED = 0

@@ -1,4 +1,4 @@
-"""From reviews to a corpus: read, sort, embed, key, publish. A killed run continues."""
+"""From rows to a corpus: read, sort, embed, key, publish. A killed run continues."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,50 +23,44 @@ from raclib.ingest.key_shards import (
 )
 from raclib.ingest.keys import KeyTransform, describe_keys
 from raclib.ingest.precomputed import PrecomputedEmbeddings
-from raclib.ingest.sort import sort_reviews
-from raclib.ingest.sources import choose_source
+from raclib.ingest.recipe import Recipe
+from raclib.ingest.sort import sort_rows
 from raclib.ingest.staging import EMBEDDED, Layout, Staging
 from raclib.run.cluster import quiet_ray_data, this_node
-from raclib.tasks.amazon.config import AmazonConfig, EncoderConfig, date_to_ms
-
-SOURCES = ("reviews", "category", "generated")
 
 
-def prepare(config: AmazonConfig) -> Corpus:
-    """The corpus of a configuration; made from its reviews unless it is there.
+def prepare(recipe: Recipe) -> Corpus:
+    """The corpus of a recipe; made from its rows unless it is there.
 
-    Fields: `embedding` float16 [D], `key` float16 [d], `rating` and `helpful_vote` float32,
-    `verified_purchase` int8 and `time` int64, the review's timestamp. Ray must be initialised. What
-    is unfinished lies in `<corpus>.staging`; the same configuration continues it.
+    Fields: `embedding` float16 [D], `key` float16 [d] and those of the schema. Ray must be
+    initialised. What is unfinished lies in `<corpus>.staging`; the same recipe continues it.
 
     Raises:
-        UserError: if the reviews, the encoder or the configuration are at fault, or another corpus
-            is there.
+        UserError: if the rows, the encoder or the recipe are at fault, or another corpus is there.
     """
-    uri = normalise(config.corpus_uri)
-    config = _with_absolute_paths(config)
+    recipe = _with_absolute_paths(recipe)
+    uri = recipe.corpus_uri
     staging = Staging(uri)
-    is_published = latest_version(uri) > 0
-    request = _describe(config, is_published)
-    if is_published:
+    request = _describe(recipe)
+    if latest_version(uri):
         corpus = _open(uri, request)
     else:
-        check_encoder(config.encoder)
-        corpus = _make(config, request, staging)
+        check_encoder(recipe.encoder)
+        corpus = _make(recipe, request, staging)
     staging.remove()
     return corpus
 
 
-def _describe(config: AmazonConfig, is_published: bool) -> dict[str, Any]:
+def _describe(recipe: Recipe) -> dict[str, Any]:
     """The part of the provenance that is known beforehand; two that differ are two corpora."""
     request = {
-        "encoder": describe_encoder(config.encoder),
-        "key": describe_keys(config.key),
-        "cutoff": config.rule.cutoff,
+        "encoder": describe_encoder(recipe.encoder),
+        "key": describe_keys(recipe.key),
+        "cutoff": recipe.cutoff,
     }
-    # A finished corpus needs its reviews no more.
-    if not is_published or any(getattr(config, name) is not None for name in SOURCES):
-        request["reviews"] = choose_source(config).describe()
+    # A finished corpus needs its rows no more.
+    if recipe.source is not None:
+        request[recipe.schema.nouns] = recipe.source.describe()
     return request
 
 
@@ -78,18 +72,16 @@ def _open(uri: str, request: dict[str, Any]) -> Corpus:
         raise UserError(f"{error}; or give another --name or --corpus") from None
 
 
-def _make(config: AmazonConfig, request: dict[str, Any], staging: Staging) -> Corpus:
-    cutoff = date_to_ms(config.rule.cutoff)
-    layout = _sort(config, request, staging, cutoff)
-    _embed(config.encoder, staging, layout)
+def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
+    layout = _sort(recipe, request, staging)
+    _embed(recipe, staging, layout)
     sample_ND = read_sample(staging, len(layout.num_rows))
-    transform = KeyTransform.fit(config.key, sample_ND, layout.first, cutoff)
+    transform = KeyTransform.fit(recipe.key, sample_ND, layout.first, recipe.cutoff_ms)
     transform.save(staging.corpus_uri)
-    _run_shards(
-        "keys", KeyWriter(staging, transform), keyed_by(transform), staging, layout, num_cpus=1
-    )
+    work = KeyWriter(staging, recipe.schema, transform)
+    _run_shards("keys", work, keyed_by(transform), recipe, staging, layout, num_cpus=1)
     first = staging.finished(EMBEDDED)[0]
-    fields = {**embedded_fields(first["dim"]), "key": key_field(transform)}
+    fields = {**embedded_fields(recipe.schema, first["dim"]), "key": key_field(transform)}
     provenance = {
         **request,
         "encoder_revision": first["revision"],
@@ -102,21 +94,22 @@ def _make(config: AmazonConfig, request: dict[str, Any], staging: Staging) -> Co
     )
 
 
-def _sort(config: AmazonConfig, request: dict[str, Any], staging: Staging, cutoff: int) -> Layout:
-    """Sorts the reviews, unless an earlier run of the same request did."""
+def _sort(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Layout:
+    """Sorts the rows, unless an earlier run of the same request did."""
     # Other keys need no other embeddings.
     claim = {name: value for name, value in request.items() if name != "key"}
-    claim["rows_per_shard"] = config.rows_per_shard
+    claim["rows_per_shard"] = recipe.rows_per_shard
     layout = staging.resume(claim)
     if layout is not None:
         return layout
-    file = config.encoder.precomputed
+    assert recipe.source is not None, "a corpus is not made of nothing"
+    file = recipe.encoder.precomputed
     precomputed = PrecomputedEmbeddings(file) if file else None
     try:
-        source = choose_source(config).fetch(f"{config.storage_path}/downloads")
-        layout = sort_reviews(source, staging, config.rows_per_shard, cutoff)
+        source = recipe.source.fetch(f"{recipe.storage_path}/downloads")
+        layout = sort_rows(source, recipe, staging)
         if precomputed:
-            precomputed.check(layout.num_lines, config.encoder)
+            precomputed.check(layout.num_lines, recipe.encoder, recipe.schema.nouns)
     except BaseException:
         staging.remove()
         raise
@@ -124,11 +117,12 @@ def _sort(config: AmazonConfig, request: dict[str, Any], staging: Staging, cutof
     return layout
 
 
-def _embed(config: EncoderConfig, staging: Staging, layout: Layout) -> None:
+def _embed(recipe: Recipe, staging: Staging, layout: Layout) -> None:
+    config = recipe.encoder
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     has_weights = config.kind != "hashing" and config.precomputed is None
     device = "cuda" if has_weights and num_gpus else "cpu"
-    work = ShardEncoder(staging, layout, config, device)
+    work = ShardEncoder(staging, recipe.schema, layout, config, device)
     options: dict[str, Any]
     if has_weights:
         most = num_gpus if device == "cuda" else int(ray.cluster_resources()["CPU"])
@@ -142,6 +136,7 @@ def _embed(config: EncoderConfig, staging: Staging, layout: Layout) -> None:
         "embedding",
         ShardEncoderActor if has_weights else work,
         EMBEDDED,
+        recipe,
         staging,
         layout,
         **options,
@@ -152,6 +147,7 @@ def _run_shards(
     name: str,
     work: Callable[..., Any],
     stage: str,
+    recipe: Recipe,
     staging: Staging,
     layout: Layout,
     **options: Any,
@@ -166,13 +162,15 @@ def _run_shards(
         shards = ray.data.from_items([{"shard": shard} for shard in todo])
         reports = shards.map_batches(work, batch_size=1, **options)
         done = sum(layout.num_rows[shard] for shard in finished)
-        with tqdm(total=sum(layout.num_rows), initial=done, desc=name, unit=" reviews") as progress:
+        total, unit = sum(layout.num_rows), f" {recipe.schema.nouns}"
+        with tqdm(total=total, initial=done, desc=name, unit=unit) as progress:
             for report in reports.iter_batches(batch_size=None, prefetch_batches=0):
                 progress.update(int(report["rows"].sum()))
 
 
-def _with_absolute_paths(config: AmazonConfig) -> AmazonConfig:
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
     """Workers run in folders of their own."""
-    file = config.encoder.precomputed
-    encoder = replace(config.encoder, precomputed=normalise(file) if file else None)
-    return replace(config, encoder=encoder, storage_path=normalise(config.storage_path))
+    file = recipe.encoder.precomputed
+    encoder = replace(recipe.encoder, precomputed=normalise(file) if file else None)
+    uri, storage = normalise(recipe.corpus_uri), normalise(recipe.storage_path)
+    return replace(recipe, corpus_uri=uri, storage_path=storage, encoder=encoder)

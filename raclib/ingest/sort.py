@@ -1,4 +1,4 @@
-"""First stage of a corpus: reviews read, validated and sorted by time into Parquet files."""
+"""First stage of a corpus: rows read, validated and sorted by time into Parquet files."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -15,49 +15,50 @@ from tqdm import tqdm
 
 from raclib.corpus.atomic import write_atomic
 from raclib.errors import UserError
-from raclib.ingest.sources import Source
+from raclib.ingest.recipe import Recipe
+from raclib.ingest.schema import LINE, RowSchema, Source, Tally
 from raclib.ingest.staging import Layout, Staging
 from raclib.run.cluster import quiet_ray_data, this_node
-from raclib.tasks.amazon.reviews import SCHEMA, Tally
 
 BATCH_ROWS = 8192
 
 
-def sort_reviews(source: Source, staging: Staging, rows_per_shard: int, cutoff: int) -> Layout:
-    """Writes the reviews of a source in order of (time, line), a Parquet file a shard.
+def sort_rows(source: Source, recipe: Recipe, staging: Staging) -> Layout:
+    """Writes the rows of a source in order of (time, line), a Parquet file a shard.
 
     Ray Data sorts them, and spills to disk what does not fit in its object store.
 
     Args:
-        source: The reviews.
+        source: The rows, their files at hand.
+        recipe: What they are and how many go into a file; those before its cutoff are counted.
         staging: Where the files go.
-        rows_per_shard: Reviews of a file; the last one has fewer.
-        cutoff: ms since 1970; rows before it are counted.
 
     Raises:
-        UserError: if the reviews cannot be read or none is before the cutoff.
+        UserError: if the rows cannot be read or none is before the cutoff.
     """
+    schema = recipe.schema
     with quiet_ray_data():
         # By default a block is sorted on the node that read it, which waits if that one is busy.
         DataContext.get_current().shuffle_input_batch_bytes = 0
-        blocks, num_reviews = _read(source, staging)
-        ordered = ray.data.from_arrow_refs(blocks).sort(["timestamp", "line"])
+        blocks, num_rows = _read(source, schema, staging)
+        ordered = ray.data.from_arrow_refs(blocks).sort([schema.time, LINE])
         del blocks
         tables = ordered.iter_batches(batch_size=BATCH_ROWS, batch_format="pyarrow")
-        with tqdm(total=num_reviews, desc="sorting by time", unit=" reviews") as progress:
-            shards = list(_write_shards(tables, staging, rows_per_shard, cutoff, progress))
-    num_rows, num_before, first = map(list, zip(*shards, strict=True))
+        with tqdm(total=num_rows, desc="sorting by time", unit=f" {schema.nouns}") as progress:
+            shards = list(_write_shards(tables, recipe, staging, progress))
+    sizes, num_before, first = map(list, zip(*shards, strict=True))
     if not any(num_before):
         raise UserError(
-            "rule.cutoff: no review is before it, and keys are fitted on those; choose a later date"
+            f"{recipe.cutoff_name}: no {schema.noun} is before it, and keys are fitted on those; "
+            "choose a later date"
         )
     return Layout(
-        **staging.read("tally"), num_rows=num_rows, num_before=sum(num_before), first=first[0]
+        **staging.read("tally"), num_rows=sizes, num_before=sum(num_before), first=first[0]
     )
 
 
-def _read(source: Source, staging: Staging) -> tuple[list[Any], int]:
-    """References to blocks of reviews in Ray's object store, and the number of reviews."""
+def _read(source: Source, schema: RowSchema, staging: Staging) -> tuple[list[Any], int]:
+    """References to blocks of rows in Ray's object store, and the number of rows."""
     # The files are those that this process sees.
     reading = ray.data.from_items([{"source": 0}]).map_batches(
         partial(_read_batches, source, staging),
@@ -66,7 +67,7 @@ def _read(source: Source, staging: Staging) -> tuple[list[Any], int]:
         label_selector=this_node(),
     )
     blocks: list[Any] = []
-    with tqdm(desc="reading", unit=" reviews") as progress:
+    with tqdm(desc="reading", unit=f" {schema.nouns}") as progress:
         for bundle in reading.iter_internal_ref_bundles():
             blocks.extend(bundle.block_refs)
             progress.update(bundle.num_rows() or 0)
@@ -81,21 +82,22 @@ def _read_batches(source: Source, staging: Staging, _: dict[str, np.ndarray]) ->
 
 
 def _write_shards(
-    tables: Iterable[pa.Table], staging: Staging, rows_per_shard: int, cutoff: int, progress: tqdm
+    tables: Iterable[pa.Table], recipe: Recipe, staging: Staging, progress: tqdm
 ) -> Iterator[tuple[int, int, int]]:
     """Writes shards; yields of each its rows, its rows before the cutoff and its first time."""
-    for shard, parts in groupby(_cut(tables, rows_per_shard), key=itemgetter(0)):
+    schema = recipe.schema
+    for shard, parts in groupby(_cut(tables, recipe.rows_per_shard), key=itemgetter(0)):
         times = []
         with (
-            write_atomic(reviews_uri(staging, shard)) as file,
-            pq.ParquetWriter(file, SCHEMA) as out,
+            write_atomic(rows_uri(staging, schema, shard)) as file,
+            pq.ParquetWriter(file, schema.columns) as out,
         ):
             for _, part in parts:
-                out.write_table(part.select(SCHEMA.names).cast(SCHEMA))
-                times.append(part["timestamp"].to_numpy())
+                out.write_table(part.select(schema.columns.names).cast(schema.columns))
+                times.append(part[schema.time].to_numpy())
                 progress.update(len(part))
         time = np.concatenate(times)
-        yield len(time), int(np.searchsorted(time, cutoff)), int(time[0])
+        yield len(time), int(np.searchsorted(time, recipe.cutoff_ms)), int(time[0])
 
 
 def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int, pa.Table]]:
@@ -109,6 +111,6 @@ def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int,
             start, row = start + num_rows, row + num_rows
 
 
-def reviews_uri(staging: Staging, shard: int) -> str:
-    """The Parquet file of a shard's reviews."""
-    return f"{staging.uri}/reviews/{shard:08d}.parquet"
+def rows_uri(staging: Staging, schema: RowSchema, shard: int) -> str:
+    """The Parquet file of a shard's rows."""
+    return f"{staging.uri}/{schema.nouns}/{shard:08d}.parquet"

@@ -14,7 +14,7 @@ EMBEDDED = "embedded"
 
 
 class Staging:
-    """The folder `<corpus>.staging`: sorted reviews, and a JSON record of everything finished.
+    """The folder `<corpus>.staging`: sorted rows, and a JSON record of everything finished.
 
     A record is written after the files it vouches for.
 
@@ -26,7 +26,7 @@ class Staging:
         self.corpus_uri, self.uri = corpus_uri, f"{corpus_uri}.staging"
 
     def resume(self, claim: Mapping[str, Any]) -> "Layout | None":
-        """The sorted reviews of an earlier run with the same claim, or None to begin anew.
+        """The sorted rows of an earlier run with the same claim, or None to begin anew.
 
         Raises:
             UserError: if embeddings of another claim are here.
@@ -47,7 +47,7 @@ class Staging:
         return Layout(**self.read("layout"))
 
     def begin(self, claim: Mapping[str, Any], layout: "Layout") -> None:
-        """Marks the sorted reviews as complete."""
+        """Marks the sorted rows as complete."""
         self.write("layout", asdict(layout))
         self.write("claim", claim)
 

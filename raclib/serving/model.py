@@ -29,9 +29,11 @@ from raclib.ingest.keys import KeyTransform
 from raclib.retrieval.keys import KeySet
 from raclib.run.cli import parse
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.models import build_model
-from raclib.tasks.table.history import ReviewHistory
-from raclib.tasks.table.reader import ReviewReader
+from raclib.tasks.amazon.corpus import SCHEMA
+from raclib.tasks.amazon.labels import RatingRule
+from raclib.tasks.amazon.models import INPUTS, build_model
+from raclib.tasks.table.history import TableHistory
+from raclib.tasks.table.reader import TableReader
 from raclib.training.predict import classify_greedy
 
 CPU = torch.device("cpu")
@@ -70,8 +72,10 @@ class ReviewModel(PythonModel):
         self.model = build_model(self.config, statistics, self.transform.dim, with_context).eval()
         self.model.load_state_dict(weights)
         shards = ShardReader(choose_mount(corpus, "auto"))
-        reader = ReviewReader(partial(shards.take, corpus), self.config)
-        self.history = ReviewHistory(KeySet.load(corpus), reader, self.config)
+        fetch = partial(shards.take, corpus)
+        reader = TableReader(fetch, INPUTS, RatingRule(self.config.rule))
+        window, with_inputs = self.config.split.window, self.config.retrieval.retrieve == "row"
+        self.history = TableHistory(KeySet.load(corpus), reader, window, with_inputs)
 
     @torch.no_grad()
     def predict(  # type: ignore[override]  # MLflow leaves the context out where it is not named
@@ -85,7 +89,8 @@ class ReviewModel(PythonModel):
             params: Not used.
         """
         time = model_input["timestamp"].to_numpy(np.int64)
-        embedding = self.encoder.encode(list(model_input["title"]), list(model_input["text"]))
+        texts = {name: list(model_input[name]) for name in SCHEMA.texts}
+        embedding = self.encoder.encode(texts)
         batch = to_tensors(
             {
                 # As the corpus holds them, so that a stored review and a new one are treated alike.

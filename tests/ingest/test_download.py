@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from raclib.errors import UserError
-from raclib.ingest.download import category_url, download
+from raclib.ingest.download import download
 
 DATA = np.random.default_rng(0).bytes(3_000_000)
 
@@ -163,9 +163,3 @@ def test_same_name_at_two_addresses_makes_two_copies(server, tmp_path):
     server.data = DATA[:10]
     second = download(server.url.replace("/a/", "/b/"), tmp_path)
     assert (len(first.read_bytes()), len(second.read_bytes())) == (len(DATA), 10)
-
-
-def test_category_address():
-    assert category_url("Electronics").endswith("/raw/review_categories/Electronics.jsonl.gz")
-    with pytest.raises(UserError, match=r"category: '\.\./x'; give a name such as Electronics"):
-        category_url("../x")

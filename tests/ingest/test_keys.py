@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from raclib.errors import UserError
+from raclib.ingest.config import KeyConfig
 from raclib.ingest.keys import KeyTransform
-from raclib.tasks.amazon.config import KeyConfig
 
 FIRST, CUTOFF = 1_000_000, 5_000_000
 ROWS_ND = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float16)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from raclib.errors import UserError
+from raclib.ingest.config import EncoderConfig
 from raclib.ingest.precomputed import PrecomputedEmbeddings
-from raclib.tasks.amazon.config import EncoderConfig
 
 
 def save(path, array: np.ndarray) -> str:
@@ -48,11 +48,11 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_rows_must_match_lines_and_width_the_encoder(tmp_path):
     found = PrecomputedEmbeddings(save(tmp_path / "e.npy", np.zeros((5, 384), np.float16)))
-    found.check(5, EncoderConfig(kind="minilm"))
-    found.check(5, EncoderConfig(kind="sentence_transformers"))
+    found.check(5, EncoderConfig(kind="minilm"), "reviews")
+    found.check(5, EncoderConfig(kind="sentence_transformers"), "reviews")
     with pytest.raises(
         UserError, match="has 5 rows, the reviews have 6 lines; give one row a line"
     ):
-        found.check(6, EncoderConfig(kind="minilm"))
+        found.check(6, EncoderConfig(kind="minilm"), "reviews")
     with pytest.raises(UserError, match=r"is 384 wide, encoder\.kind hashing makes 256; name the"):
-        found.check(5, EncoderConfig(kind="hashing"))
+        found.check(5, EncoderConfig(kind="hashing"), "reviews")

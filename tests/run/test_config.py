@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from raclib.errors import UserError
+from raclib.ingest.config import date_to_ms
 from raclib.run.cli import find_mistake, parse
-from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
+from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.needle.config import NeedleConfig
 from raclib.tasks.rotating.config import RotatingConfig
 

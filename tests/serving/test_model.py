@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from raclib.corpus import CorpusStore
+from raclib.ingest.schema import Tally
 from raclib.run.config import TrackingConfig
 from raclib.run.tracking import track
 from raclib.serving.model import log_model
 from raclib.tasks.amazon.generated import generate_reviews
-from raclib.tasks.amazon.reviews import Tally
-from raclib.tasks.table.task import AmazonTask
+from raclib.tasks.amazon.task import AmazonTask
 from raclib.training.predict import predict
 
 

@@ -11,7 +11,7 @@ import pytest
 from raclib.corpus import CorpusStore
 from raclib.errors import UserError
 from raclib.run.tracking import RunLogger
-from raclib.tasks.table.task import AmazonTask
+from raclib.tasks.amazon.task import AmazonTask
 from raclib.training.fit import fit
 
 

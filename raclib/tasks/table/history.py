@@ -7,23 +7,25 @@ from torch import Tensor
 from raclib.batch import Batch, to_tensors
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
-from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.table.reader import INPUT_FIELDS, LABEL_FIELDS, ReviewReader
+from raclib.tasks.table.reader import TableReader
+
+Statistics = dict[str, tuple[Tensor, Tensor]]
+"""Mean and deviation of fields, `[width]` each."""
 
 
-class ReviewHistory:
-    """Reviews strictly earlier than an example, of a sliding window: see `training.step.History`.
+class TableHistory:
+    """Rows strictly earlier than an example, of a sliding window: see `training.step.History`.
 
     Args:
         keys: Keys and times of the rows that may be retrieved.
         reader: Reads the rows drawn.
-        config: Window and what is retrieved.
+        window: Rows of the window.
+        with_inputs: Whether a drawn row's inputs are read, beside its label.
     """
 
-    def __init__(self, keys: KeySet, reader: ReviewReader, config: AmazonConfig) -> None:
-        self.keys, self.reader, self.window = keys, reader, config.split.window
-        inputs = INPUT_FIELDS if config.retrieval.retrieve == "row" else ()
-        self.fields = (*inputs, *LABEL_FIELDS)
+    def __init__(self, keys: KeySet, reader: TableReader, window: int, with_inputs: bool) -> None:
+        self.keys, self.reader, self.window = keys, reader, window
+        self.fields = reader.inputs if with_inputs else ()
 
     def select(self, batch: Batch) -> tuple[Tensor | QuantizedKeys, Tensor, Tensor]:
         """The shared keys and each example's window."""
@@ -36,7 +38,6 @@ class ReviewHistory:
         # keeps it unseen.
         ids = self.keys.row_ids(rows_MBS.clamp(min=0)).flatten().cpu().numpy()
         found = self.reader.read(ids, self.fields)
-        del found["time"]
         return {
             name: values.unflatten(0, rows_MBS.shape)
             for name, values in to_tensors(found, rows_MBS.device).items()
@@ -44,12 +45,16 @@ class ReviewHistory:
 
 
 def input_statistics(
-    reader: ReviewReader, rows: np.ndarray, seed: int, num_sample: int = 20_000
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and deviation of `embedding` and `helpful_vote` over a sample of training examples."""
+    reader: TableReader,
+    rows: np.ndarray,
+    fields: tuple[str, ...],
+    seed: int,
+    num_sample: int = 20_000,
+) -> Statistics:
+    """Mean and deviation of fields over a sample of training examples."""
     sample = np.sort(np.random.default_rng(seed).permutation(rows)[:num_sample])
-    found = reader.read(sample, ("embedding", "helpful_vote", *LABEL_FIELDS))
-    columns = {"embedding": found["embedding"], "helpful_vote": found["helpful_vote"][:, None]}
+    found = reader.read(sample, fields)
+    columns = {name: found[name].reshape(len(sample), -1) for name in fields}
     return {
         name: (
             torch.from_numpy(values.mean(axis=0, dtype=np.float64)),

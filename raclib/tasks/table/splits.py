@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raclib.errors import UserError
-from raclib.tasks.amazon.config import SplitConfig
+from raclib.tasks.table.config import SplitConfig
 
 
 @dataclass(frozen=True)

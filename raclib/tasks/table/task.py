@@ -1,5 +1,6 @@
-"""The Amazon task as training sees it: examples, histories, a model."""
+"""A table as training sees it: examples, histories, a model."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,29 +13,47 @@ from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.shared_keys import load_shared
-from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
-from raclib.tasks.amazon.models import build_model
-from raclib.tasks.table.history import ReviewHistory, input_statistics
-from raclib.tasks.table.reader import ReviewReader
+from raclib.tasks.table.config import TableSettings
+from raclib.tasks.table.history import TableHistory, input_statistics
+from raclib.tasks.table.reader import Labelling, TableReader
 from raclib.tasks.table.splits import make_splits
 from raclib.training.examples import Order, stream_examples
 
 
-class AmazonTask:
-    """Reviews to predict and reviews to retrieve. Picklable: sent to every worker.
+class TableTask(ABC):
+    """Rows to predict and rows to retrieve. Picklable: sent to every worker.
+
+    Args:
+        config: What the run is told.
+        corpus: The rows.
+        client: Fetches them.
+        labelling: Makes their labels.
+        inputs: Fields that the model reads.
+        standardized: Those of them whose mean and deviation it asks for.
+        cutoff: ms since 1970; training and validation rows are earlier.
 
     Attributes:
         splits: Row ids of examples and histories.
+        statistics: Mean and deviation of the `standardized` over training examples.
     """
 
-    def __init__(self, config: AmazonConfig, corpus: Corpus, client: CorpusClient) -> None:
-        self.config, self.corpus = config, corpus
-        self.client = client
+    def __init__(
+        self,
+        config: TableSettings,
+        corpus: Corpus,
+        client: CorpusClient,
+        labelling: Labelling,
+        inputs: tuple[str, ...],
+        standardized: tuple[str, ...],
+        cutoff: int,
+    ) -> None:
+        self.config, self.corpus, self.client = config, corpus, client
         fetch = partial(client.fetch, timeout=config.train.fetch_timeout_s)
-        self.reader = ReviewReader(fetch, config)
-        cutoff = date_to_ms(config.rule.cutoff)
+        self.reader = TableReader(fetch, inputs, labelling)
         self.splits = make_splits(corpus.read("time"), cutoff, config.split, config.seed)
-        self.statistics = input_statistics(self.reader, self.splits.train, config.seed)
+        self.statistics = input_statistics(
+            self.reader, self.splits.train, standardized, config.seed
+        )
         self.order = Order(
             self.splits.train, config.train.batch_size, config.train.num_epochs, config.seed
         )
@@ -65,7 +84,7 @@ class AmazonTask:
         """Row ids of the examples of a split, int64, sorted."""
         return getattr(self.splits, split)
 
-    def history(self, split: Split, device: torch.device) -> ReviewHistory:
+    def history(self, split: Split, device: torch.device) -> TableHistory:
         """What the examples of a split may retrieve; loads the keys to the device."""
         rows = None if split == "test" else getattr(self.splits, f"{split}_history")
         dtype = getattr(torch, self.config.retrieval.key_dtype)
@@ -73,7 +92,8 @@ class AmazonTask:
             keys = load_shared(self.corpus, rows, dtype, self.client.mount)
         else:
             keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
-        return ReviewHistory(keys, self.reader, self.config)
+        with_inputs = self.config.retrieval.retrieve == "row"
+        return TableHistory(keys, self.reader, self.config.split.window, with_inputs)
 
     def diagnostics(
         self, model: RetrievalClassifier, temperature: float, device: torch.device
@@ -83,7 +103,12 @@ class AmazonTask:
         residual = getattr(model.queries, "residual", None)
         return found if residual is None else {**found, "alpha": residual.alpha.item()}
 
+    @property
+    def key_dim(self) -> int:
+        """Width of a key."""
+        (dim,) = self.corpus.fields["key"].shape
+        return dim
+
+    @abstractmethod
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights."""
-        (key_dim,) = self.corpus.fields["key"].shape
-        return build_model(self.config, self.statistics, key_dim, with_context)

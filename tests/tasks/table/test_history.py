@@ -10,14 +10,14 @@ from raclib.retrieval.estimators import build_estimator
 from raclib.retrieval.keys import KeySet
 from raclib.tasks.amazon.config import (
     AmazonConfig,
-    AmazonRetrievalConfig,
     ModelConfig,
     RuleConfig,
-    SplitConfig,
 )
-from raclib.tasks.amazon.models import build_model
-from raclib.tasks.table.history import ReviewHistory, input_statistics
-from raclib.tasks.table.reader import ReviewReader
+from raclib.tasks.amazon.labels import RatingRule
+from raclib.tasks.amazon.models import INPUTS, STANDARDIZED, build_model
+from raclib.tasks.table.config import SplitConfig, TableRetrievalConfig
+from raclib.tasks.table.history import TableHistory, input_statistics
+from raclib.tasks.table.reader import TableReader
 from raclib.training.noise import step_noise
 from raclib.training.predict import classify_greedy
 from raclib.training.step import RetrievalStep
@@ -27,7 +27,7 @@ CONFIG = AmazonConfig(
     rule=RuleConfig(cutoff="1970-01-02"),
     split=SplitConfig(window=7),
     model=ModelConfig(8, 2, 1, 2, 2, 4.0),
-    retrieval=AmazonRetrievalConfig(num_draws=3, max_temperature=1.0),
+    retrieval=TableRetrievalConfig(num_draws=3, max_temperature=1.0),
 )
 
 
@@ -47,17 +47,18 @@ class Corpus:
         }
 
     def fetch(self, rows, fields):
+        self.asked = fields
         return {name: self.arrays[name][rows] for name in fields}
 
 
 def setting(time, history_rows):
     corpus = Corpus(time)
-    reader = ReviewReader(corpus.fetch, CONFIG)
+    reader = TableReader(corpus.fetch, INPUTS, RatingRule(CONFIG.rule))
     keys = torch.from_numpy(corpus.arrays["key"][history_rows]).float()
     key_set = KeySet(keys, torch.from_numpy(time[history_rows]), torch.from_numpy(history_rows))
-    statistics = input_statistics(reader, np.arange(len(time)), 0)
+    statistics = input_statistics(reader, np.arange(len(time)), STANDARDIZED, 0)
     model = build_model(CONFIG, statistics, 4, with_context=True)
-    return corpus, reader, ReviewHistory(key_set, reader, CONFIG), model
+    return corpus, reader, TableHistory(key_set, reader, 7, with_inputs=False), model
 
 
 @settings(max_examples=30, deadline=None)
@@ -109,6 +110,6 @@ def test_retrieved_labels_follow_the_rule_of_their_own_day():
 
 
 def test_labels_alone_are_read_where_labels_alone_are_retrieved():
-    _, _, reviews, _ = setting(np.arange(40, dtype=np.int64), np.arange(40))
-    assert reviews.fields == ("rating", "time")
+    corpus, _, reviews, _ = setting(np.arange(40, dtype=np.int64), np.arange(40))
     assert set(reviews.fetch({}, torch.zeros(1, 2, 3, dtype=torch.int64))) == {"label"}
+    assert corpus.asked == ("rating", "time")

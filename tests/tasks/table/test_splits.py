@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raclib.errors import UserError
-from raclib.tasks.amazon.config import SplitConfig
+from raclib.tasks.table.config import SplitConfig
 from raclib.tasks.table.splits import make_splits
 
 CONFIG = SplitConfig(

@@ -1,0 +1,23 @@
+"""The Amazon task as training sees it: reviews, the label of a rating, a Perceiver."""
+
+from raclib.corpus import Corpus, CorpusClient
+from raclib.ingest.config import date_to_ms
+from raclib.models.classifier import RetrievalClassifier
+from raclib.tasks.amazon.config import AmazonConfig
+from raclib.tasks.amazon.labels import RatingRule
+from raclib.tasks.amazon.models import INPUTS, STANDARDIZED, build_model
+from raclib.tasks.table.task import TableTask
+
+
+class AmazonTask(TableTask):
+    """Reviews to predict and reviews to retrieve."""
+
+    config: AmazonConfig
+
+    def __init__(self, config: AmazonConfig, corpus: Corpus, client: CorpusClient) -> None:
+        rule, cutoff = RatingRule(config.rule), date_to_ms(config.rule.cutoff)
+        super().__init__(config, corpus, client, rule, INPUTS, STANDARDIZED, cutoff)
+
+    def build_model(self, with_context: bool) -> RetrievalClassifier:
+        """A model with fresh weights."""
+        return build_model(self.config, self.statistics, self.key_dim, with_context)
