@@ -14,6 +14,7 @@ lint: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy raclib
+	$(BIN)/lint-imports
 
 ui: .venv/train.done
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db

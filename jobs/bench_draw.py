@@ -12,11 +12,11 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from raclib.cli import one_line_errors
-from raclib.config import TrackingConfig
+from raclib.bench.draw import Case, KeyType, device_name, measure
 from raclib.errors import UserError
-from raclib.retrieval.bench import Case, KeyType, device_name, measure
-from raclib.tracking import environment_tags, track
+from raclib.run.cli import one_line_errors
+from raclib.run.config import TrackingConfig
+from raclib.run.tracking import environment_tags, track
 
 matplotlib.use("Agg")
 BASES = {

@@ -15,16 +15,17 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from raclib.cli import one_line_errors
-from raclib.cluster import connect
-from raclib.config import TrackingConfig
-from raclib.corpus import Corpus, bench
-from raclib.corpus.contenders import Contender, local_contenders, remote_contenders
+from raclib.bench import fetch
+from raclib.bench.contenders import Contender, local_contenders, remote_contenders
+from raclib.corpus import Corpus
 from raclib.corpus.manifest import MAX_ROWS
-from raclib.tracking import environment_tags, track
+from raclib.run.cli import one_line_errors
+from raclib.run.cluster import connect
+from raclib.run.config import TrackingConfig
+from raclib.run.tracking import environment_tags, track
 
 matplotlib.use("Agg")
-ID_KINDS: tuple[bench.IdKind, ...] = ("uniform", "zipf")
+ID_KINDS: tuple[fetch.IdKind, ...] = ("uniform", "zipf")
 NUM_SHARDS = 4
 
 
@@ -53,23 +54,23 @@ def run(
         tracking: Where MLflow keeps the run.
     """
     connect(1)
-    found: list[bench.Measurement] = []
+    found: list[fetch.Measurement] = []
     for width in row_bytes:
         uri = f"{folder}/rows{width}-{corpus_bytes}"
-        corpus = bench.make_corpus(uri, width, corpus_bytes, MAX_ROWS)
+        corpus = fetch.make_corpus(uri, width, corpus_bytes, MAX_ROWS)
         part = -(-len(corpus) // NUM_SHARDS)
-        sharded = bench.make_corpus(f"{uri}-sharded", width, corpus_bytes, part)
+        sharded = fetch.make_corpus(f"{uri}-sharded", width, corpus_bytes, part)
         with ExitStack() as stack:
             contenders = local_contenders(corpus, sharded, stack)
             found += compare(corpus, contenders, batch_rows, seconds, cold=False)
         if remote:
             uri = f"{remote}/rows{width}-{remote_bytes}"
-            corpus = bench.make_corpus(uri, width, remote_bytes, -(-remote_shard_bytes // width))
+            corpus = fetch.make_corpus(uri, width, remote_bytes, -(-remote_shard_bytes // width))
             with tempfile.TemporaryDirectory() as cache:
                 contenders = remote_contenders(corpus, Path(cache))
                 found += compare(corpus, contenders, batch_rows, seconds, cold=True)
     table = pd.DataFrame([asdict(item) for item in found])
-    ratios = bench.ratios(table)
+    ratios = fetch.ratios(table)
     print(table.to_string(index=False, float_format="%.3g"))
     print(ratios.to_string(float_format="%.2f", na_rep=""))
     params = {"remote": remote, "corpus_bytes": corpus_bytes, "remote_bytes": remote_bytes}
@@ -94,13 +95,13 @@ def compare(
     batch_rows: list[int],
     seconds: float,
     cold: bool,
-) -> Iterator[bench.Measurement]:
+) -> Iterator[fetch.Measurement]:
     """Measures contenders on one corpus."""
     width = corpus.field("row").row_bytes
     for kind, size in tqdm(list(product(ID_KINDS, batch_rows)), desc=f"rows of {width} bytes"):
-        ids = bench.draw_ids(kind, len(corpus), size)
-        for name, times in bench.measure(contenders, ids, seconds, cold).items():
-            yield bench.summarise(name, kind, width, size, times)
+        ids = fetch.draw_ids(kind, len(corpus), size)
+        for name, times in fetch.measure(contenders, ids, seconds, cold).items():
+            yield fetch.summarise(name, kind, width, size, times)
 
 
 def plot(table: pd.DataFrame) -> Figure:

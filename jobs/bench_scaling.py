@@ -16,19 +16,19 @@ import pandas as pd
 import ray
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
-from raclib.cli import main, parse
-from raclib.cluster import connect
-from raclib.config import TrackingConfig
-from raclib.corpus import CorpusStore, bench
-from raclib.evaluation import scaling
-from raclib.evaluation.capacity import FetchRates, Workload, plan_table
-from raclib.evaluation.scaling import Setting
-from raclib.paths import resolve
-from raclib.shared import check_shared, check_tracking
+from raclib.bench import fetch, scaling
+from raclib.bench.capacity import FetchRates, Workload, plan_table
+from raclib.bench.scaling import Setting
+from raclib.corpus import CorpusStore
+from raclib.run.cli import main, parse
+from raclib.run.cluster import connect
+from raclib.run.config import TrackingConfig
+from raclib.run.paths import resolve
+from raclib.run.shared import check_shared, check_tracking
+from raclib.run.tracking import RunLogger, environment_tags, flatten, track
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.prepare import prepare
+from raclib.tasks.amazon.corpus import prepare_reviews
 from raclib.tasks.amazon.task import AmazonTask
-from raclib.tracking import RunLogger, environment_tags, flatten, track
 from raclib.training.fit import fit
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
@@ -115,11 +115,11 @@ def measure(
     replicas = min(config.replicas, setting.servers)
     width, size = config.plan.row_bytes, config.corpus_bytes
     uri = f"{config.storage_path}/rows{width}-{size}"
-    rows = bench.make_corpus(uri, width, size, -(-size // width // NUM_SHARDS))
+    rows = fetch.make_corpus(uri, width, size, -(-size // width // NUM_SHARDS))
     with CorpusStore.start(rows, setting.servers, replicas, config.mount) as store:
         found = scaling.fetch_rates(store, setting, config.batch_rows, config.seconds)
     job = training(config, setting, name)
-    corpus = prepare(job)
+    corpus = prepare_reviews(job)
     with CorpusStore.start(corpus, setting.servers, replicas, config.mount) as store:
         fit(AmazonTask(job, corpus, store.client()), job, True, logger)
     return found | scaling.step_time(logger)

@@ -8,10 +8,10 @@ from typing import Any
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from raclib.cli import one_line_errors
 from raclib.corpus import open_corpus
 from raclib.corpus.orphans import find_orphans, remove
 from raclib.corpus.tables import export_table, import_tables
+from raclib.run.cli import one_line_errors
 
 
 def info(uri: str, version: int | None = None) -> None:

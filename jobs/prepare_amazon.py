@@ -4,13 +4,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from raclib.cli import main
-from raclib.cluster import connect
 from raclib.corpus import Corpus
-from raclib.paths import resolve
-from raclib.shared import check_shared
+from raclib.run.cli import main
+from raclib.run.cluster import connect
+from raclib.run.paths import resolve
+from raclib.run.shared import check_shared
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.prepare import prepare
+from raclib.tasks.amazon.corpus import prepare_reviews
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
 
@@ -20,7 +20,7 @@ def run(config: AmazonConfig) -> None:
     config = resolve(config, corpus=config.corpus_uri)
     connect(config.num_workers)
     check_shared(storage_path=config.storage_path, corpus=config.corpus_uri)
-    lines = describe(prepare(config))
+    lines = describe(prepare_reviews(config))
     width = max(map(len, lines)) + 2
     for name, value in lines.items():
         print(f"{name:{width}}{value}")

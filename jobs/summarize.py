@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import mlflow
 import pandas as pd
 
-from raclib.cli import main
-from raclib.config import TrackingConfig
 from raclib.errors import UserError
-from raclib.evaluation.metrics import SCORES
 from raclib.evaluation.report import print_spread
-from raclib.paths import absolute
+from raclib.metrics import SCORES
+from raclib.run.cli import main
+from raclib.run.config import TrackingConfig
+from raclib.run.paths import absolute
 
 
 @dataclass

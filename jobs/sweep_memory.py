@@ -10,14 +10,14 @@ import torch
 from jsonargparse.typing import PositiveInt
 from tqdm import tqdm
 
-from raclib.cli import main
-from raclib.config import TrackingConfig
+from raclib.bench import memory
+from raclib.bench.draw import device_name
+from raclib.bench.memory import Case
 from raclib.errors import UserError
-from raclib.evaluation import memory
-from raclib.evaluation.memory import Case
-from raclib.paths import absolute
-from raclib.retrieval.bench import device_name
-from raclib.tracking import environment_tags, flatten, track
+from raclib.run.cli import main
+from raclib.run.config import TrackingConfig
+from raclib.run.paths import absolute
+from raclib.run.tracking import environment_tags, flatten, track
 
 
 @dataclass

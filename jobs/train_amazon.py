@@ -4,17 +4,17 @@
 from functools import partial
 from pathlib import Path
 
-from raclib.cli import main
-from raclib.cluster import connect
 from raclib.corpus import CorpusStore
 from raclib.evaluation.amazon import baselines, evaluate, report
-from raclib.evaluation.serving import log_model
-from raclib.paths import resolve
-from raclib.shared import check_shared, check_tracking
+from raclib.run.cli import main
+from raclib.run.cluster import connect
+from raclib.run.paths import resolve
+from raclib.run.shared import check_shared, check_tracking
+from raclib.run.tracking import environment_tags, flatten, track
+from raclib.serving.model import log_model
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.prepare import prepare
+from raclib.tasks.amazon.corpus import prepare_reviews
 from raclib.tasks.amazon.task import AmazonTask
-from raclib.tracking import environment_tags, flatten, track
 from raclib.training.claim import check_claim, claim
 from raclib.training.fit import fit
 
@@ -30,7 +30,7 @@ def run(config: AmazonConfig) -> None:
     connect(config.num_workers, log_to_driver=True)
     check_tracking(config.tracking)
     check_shared(storage_path=config.storage_path, corpus=config.corpus_uri)
-    corpus = prepare(config)
+    corpus = prepare_reviews(config)
     tags = {"corpus_version": str(corpus.version), **environment_tags()}
     follow = partial(track, config.tracking, params=params, tags=tags)
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from raclib.cli import main
 from raclib.evaluation import needle
-from raclib.paths import resolve
+from raclib.run.cli import main
+from raclib.run.paths import resolve
+from raclib.run.tracking import RunLogger
 from raclib.tasks.needle.config import NeedleConfig
 from raclib.tasks.needle.task import NeedleTask
-from raclib.tracking import RunLogger
 from raclib.training.fit import fit
 from raclib.training.opening import open_job
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from raclib.cli import main
 from raclib.evaluation import rotating
-from raclib.paths import resolve
+from raclib.run.cli import main
+from raclib.run.paths import resolve
 from raclib.tasks.rotating.config import RotatingConfig
 from raclib.tasks.rotating.task import RotatingTask
 from raclib.training.fit import fit

@@ -8,17 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from raclib.ingest.config import KeyConfig
 from raclib.tasks.amazon.config import (
     AmazonConfig,
-    AmazonRetrievalConfig,
-    AmazonTrainConfig,
-    EncoderConfig,
     GeneratedConfig,
-    KeyConfig,
     ModelConfig,
+    ReviewEncoderConfig,
     RuleConfig,
-    SplitConfig,
 )
+from raclib.tasks.table.config import SplitConfig, TableRetrievalConfig, TableTrainConfig
 
 # Before Ray is imported: tests never report usage, and Train restarts fast after a killed worker.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -68,13 +66,13 @@ def tiny_config(tmp_path_factory) -> AmazonConfig:
         corpus=str(folder / "corpus"),
         generated=GeneratedConfig(num_reviews=2000, start="2010-01-01", end="2014-01-01"),
         rule=RuleConfig(cutoff="2013-01-01"),
-        encoder=EncoderConfig(dim=64),
+        encoder=ReviewEncoderConfig(dim=64),
         key=KeyConfig(kind="pca", dim=16, time_linear=True),
         rows_per_shard=500,
         split=SplitConfig(256, 800, 64, 200, window=300, num_bins=4, examples_per_bin=60),
         model=ModelConfig(16, 4, 1, 2, 4, 8.0),
-        retrieval=AmazonRetrievalConfig(num_draws=3, max_temperature=0.1, min_temperature=0.05),
-        train=AmazonTrainConfig(num_epochs=2, batch_size=32, checkpoint_every=4, log_every=1),
+        retrieval=TableRetrievalConfig(num_draws=3, max_temperature=0.1, min_temperature=0.05),
+        train=TableTrainConfig(num_epochs=2, batch_size=32, checkpoint_every=4, log_every=1),
     )
 
 
@@ -100,9 +98,9 @@ def write_tiny(tiny_config):
 
 @pytest.fixture(scope="session")
 def tiny_corpus(ray_cluster, tiny_config):
-    from raclib.tasks.amazon.prepare import prepare
+    from raclib.tasks.amazon.corpus import prepare_reviews
 
-    return prepare(tiny_config)
+    return prepare_reviews(tiny_config)
 
 
 @pytest.fixture
@@ -119,8 +117,8 @@ def tiny_run(tiny_config, tmp_path):
 @pytest.fixture
 def logger(tmp_path):
     """Logs to a store of its own; built like this it can be subclassed inside a test."""
-    from raclib.config import TrackingConfig
-    from raclib.tracking import track
+    from raclib.run.config import TrackingConfig
+    from raclib.run.tracking import track
 
     uri = f"sqlite:///{Path(tmp_path) / 'mlflow.db'}"
     with track(TrackingConfig(uri), "retrieval", str(tmp_path), {}, {}) as logger:

@@ -1,1 +1,1 @@
-"""Predictions, what they are worth over time, and what they are compared with."""
+"""What predictions are worth over time, and what they are compared with."""

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from raclib.evaluation.baselines import neighbour_vote, recent_share
 from raclib.evaluation.over_time import compare
 from raclib.evaluation.report import plot_over_time, print_table
+from raclib.ingest.config import date_to_ms
 from raclib.retrieval.keys import KeySet
-from raclib.tasks.amazon.config import date_to_ms
+from raclib.run.tracking import RunLogger
 from raclib.tasks.amazon.labels import label_reviews
 from raclib.tasks.amazon.task import AmazonTask
-from raclib.tracking import RunLogger
 
 BEFORE, AFTER = 0, 1
 PERIODS = {BEFORE: "before the rule change", AFTER: "after the rule change"}

@@ -13,7 +13,7 @@ from rich.table import Table
 from scipy.stats import linregress
 
 from raclib.evaluation.report import print_rich, spread
-from raclib.tracking import RunLogger
+from raclib.run.tracking import RunLogger
 
 CURVES = {
     "loss": "classification loss",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from raclib.evaluation.metrics import SCORES, intervals, score
+from raclib.metrics import SCORES, intervals, score
 
 
 def compare(

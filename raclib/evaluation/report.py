@@ -14,7 +14,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from raclib.evaluation.metrics import SCORES
+from raclib.metrics import SCORES
 
 HEADINGS = ("accuracy", "balanced", "AUROC", "log-loss", "calibration")
 FILE_WIDTH = 136

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from scipy.stats import norm
 
-from raclib.evaluation.metrics import score
-from raclib.evaluation.predict import Predictions
 from raclib.evaluation.report import print_rich, spread
+from raclib.metrics import score
 from raclib.tasks.rotating.config import RotatingConfig
 from raclib.tasks.rotating.task import RotatingTask, turn
+from raclib.training.predict import Predictions
 from raclib.training.task import parts
 
 CPU = torch.device("cpu")

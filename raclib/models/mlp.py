@@ -9,9 +9,9 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from raclib.batch import Batch
-from raclib.config import RetrievalConfig
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.query import SimilarityResidual
+from raclib.run.config import RetrievalConfig
 
 
 @dataclass

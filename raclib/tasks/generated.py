@@ -12,10 +12,10 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from raclib.batch import Batch, Split
-from raclib.config import RunSettings, TrainConfig
 from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
 from raclib.models.mlp import MLPConfig, build_mlp_classifier
+from raclib.run.config import RunSettings, TrainConfig
 
 SPLITS = get_args(Split)
 

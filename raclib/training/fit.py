@@ -7,12 +7,12 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from raclib.config import RunSettings
 from raclib.errors import UserError
-from raclib.evaluation.predict import Predictions
-from raclib.tracking import RunLogger
+from raclib.run.config import RunSettings
+from raclib.run.tracking import RunLogger
 from raclib.training.checkpoint import model_weights
 from raclib.training.fitted import Fitted, find_fitted
+from raclib.training.predict import Predictions
 from raclib.training.progress import has_terminal
 from raclib.training.stopping import raised_by_sigterm, start_flag
 from raclib.training.task import Task

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from raclib.corpus import files
 from raclib.corpus.atomic import write_atomic
-from raclib.evaluation.predict import Predictions
+from raclib.training.predict import Predictions
 
 
 @dataclass(frozen=True)

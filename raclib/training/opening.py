@@ -4,10 +4,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
-from raclib.cluster import connect
-from raclib.config import RunSettings
-from raclib.shared import check_shared, check_tracking
-from raclib.tracking import RunLogger, environment_tags, flatten, track
+from raclib.run.cluster import connect
+from raclib.run.config import RunSettings
+from raclib.run.shared import check_shared, check_tracking
+from raclib.run.tracking import RunLogger, environment_tags, flatten, track
 from raclib.training.claim import check_claim, claim
 
 Follow = Callable[[str, RunSettings], AbstractContextManager[RunLogger]]

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from raclib.config import TrainConfig
 from raclib.errors import UserError
+from raclib.run.config import TrainConfig
 from raclib.training.schedules import learning_rate_factor
 
 

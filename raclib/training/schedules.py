@@ -2,7 +2,7 @@
 
 import math
 
-from raclib.config import RetrievalConfig, TrainConfig
+from raclib.run.config import RetrievalConfig, TrainConfig
 
 
 def learning_rate_factor(step: int, num_steps: int, config: TrainConfig) -> float:

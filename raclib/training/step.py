@@ -7,12 +7,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from raclib.batch import Batch
-from raclib.config import RetrievalConfig
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.draw import Draw, draw
 from raclib.retrieval.estimators import Estimator
 from raclib.retrieval.penalties import dissimilarity, draw_entropy, overlap
 from raclib.retrieval.table import QuantizedKeys
+from raclib.run.config import RetrievalConfig
 from raclib.training.noise import Noise
 from raclib.training.timer import Timer
 

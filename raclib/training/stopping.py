@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 from ray.exceptions import RayError
 
-from raclib.cluster import this_node
+from raclib.run.cluster import this_node
 from raclib.training.stop_flag import StopFlag
 
 # By the user; or a host of a worker is to go, and training goes on without it.

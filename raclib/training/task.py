@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from raclib.batch import Batch, Split
-from raclib.config import RunSettings
 from raclib.models.classifier import RetrievalClassifier
+from raclib.run.config import RunSettings
 from raclib.training.step import History
 
 

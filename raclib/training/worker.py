@@ -13,13 +13,13 @@ from torch import nn
 
 from raclib.batch import Batch, Split
 from raclib.errors import UserError
-from raclib.evaluation.metrics import score
-from raclib.evaluation.predict import Predictions, predict
+from raclib.metrics import score
 from raclib.retrieval.estimators import build_estimator
-from raclib.tracking import RunLogger
+from raclib.run.tracking import RunLogger
 from raclib.training import checkpoint
 from raclib.training.noise import step_noise
 from raclib.training.optimizer import ScheduledAdamW
+from raclib.training.predict import Predictions, predict
 from raclib.training.progress import Bar, progress_bar
 from raclib.training.schedules import temperature
 from raclib.training.step import PlainStep, RetrievalStep

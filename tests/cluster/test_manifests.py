@@ -9,7 +9,7 @@ import pytest
 import ray
 from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
-from raclib.cli import parse
+from raclib.run.cli import parse
 from raclib.tasks.amazon.config import AmazonConfig
 
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1, "m": 1e-3}

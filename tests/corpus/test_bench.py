@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raclib.corpus import bench
-from raclib.corpus.contenders import local_contenders, remote_contenders
+from raclib.bench import fetch
+from raclib.bench.contenders import local_contenders, remote_contenders
 
 
 def as_rows(found) -> np.ndarray:
@@ -22,13 +22,13 @@ def as_rows(found) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["uniform", "zipf"])
 def test_contenders_agree(ray_cluster, bucket, tmp_path, kind):
-    local = bench.make_corpus(str(tmp_path / "c"), 48, 48_000, 10**9)
-    sharded = bench.make_corpus(str(tmp_path / "s"), 48, 48_000, 250)
-    remote = bench.make_corpus(f"{bucket}/bench", 48, 48_000, 300)
+    local = fetch.make_corpus(str(tmp_path / "c"), 48, 48_000, 10**9)
+    sharded = fetch.make_corpus(str(tmp_path / "s"), 48, 48_000, 250)
+    remote = fetch.make_corpus(f"{bucket}/bench", 48, 48_000, 300)
     assert len(remote.shards) == 4
     whole = local.read("row")
     np.testing.assert_array_equal(remote.read("row"), whole)
-    ids = next(bench.draw_ids(kind, 1000, 64))
+    ids = next(fetch.draw_ids(kind, 1000, 64))
     with ExitStack() as stack:
         contenders = local_contenders(local, sharded, stack)
         contenders |= remote_contenders(remote, tmp_path)
@@ -39,15 +39,15 @@ def test_contenders_agree(ray_cluster, bucket, tmp_path, kind):
 def test_contenders_take_turns():
     asked = []
     contenders = {name: lambda name=name: lambda ids: asked.append(name) for name in "ab"}
-    batches = bench.draw_ids("uniform", 100, 10)
-    times = bench.measure(contenders, batches, seconds=0, cold=True)
+    batches = fetch.draw_ids("uniform", 100, 10)
+    times = fetch.measure(contenders, batches, seconds=0, cold=True)
     assert {name: len(taken) for name, taken in times.items()} == {"a": 5, "b": 5}
     assert asked == ["a", "b"] * 5
 
 
 def test_summarises_and_compares():
-    ours = bench.summarise("local", "uniform", 8, 10, [0.001, 0.002, 0.003])
-    theirs = bench.summarise("numpy.take", "uniform", 8, 10, [0.001, 0.001])
+    ours = fetch.summarise("local", "uniform", 8, 10, [0.001, 0.002, 0.003])
+    theirs = fetch.summarise("numpy.take", "uniform", 8, 10, [0.001, 0.001])
     assert (ours.p50_ms, ours.rows_per_s) == (2.0, 5000.0)
-    found = bench.ratios(pd.DataFrame([asdict(ours), asdict(theirs)]))
+    found = fetch.ratios(pd.DataFrame([asdict(ours), asdict(theirs)]))
     assert found.to_dict("list") == {"local / numpy.take": [0.5]}

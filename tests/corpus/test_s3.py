@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import s3fs
 
+from raclib.bench.capacity import block_bytes
 from raclib.corpus import CorpusStore, open_corpus, publish
 from raclib.corpus.gather import split
 from raclib.corpus.mounts import Mount
 from raclib.corpus.orphans import find_orphans, remove
 from raclib.corpus.reader import ShardReader
 from raclib.errors import UserError
-from raclib.evaluation.capacity import block_bytes
 
 ALL = ("embedding", "pair", "label", "flag", "time")
 

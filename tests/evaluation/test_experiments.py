@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from raclib.evaluation import memory, needle, rotating
-from raclib.evaluation.memory import Case, MaterialisedStep
-from raclib.evaluation.predict import Predictions
+from raclib.bench import memory
+from raclib.bench.memory import Case, MaterialisedStep
+from raclib.evaluation import needle, rotating
 from raclib.retrieval.draw import draw
 from raclib.tasks.rotating.config import RotatingConfig
 from raclib.training.noise import step_noise
+from raclib.training.predict import Predictions
 from raclib.training.step import Space
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raclib.evaluation.metrics import SCORES, score
 from raclib.evaluation.over_time import compare
 from raclib.evaluation.report import plot_over_time, print_spread, print_table
+from raclib.metrics import SCORES, score
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from raclib.cli import main, parse
 from raclib.corpus import open_corpus
+from raclib.run.cli import main, parse
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.prepare import prepare
+from raclib.tasks.amazon.corpus import prepare_reviews
 
 JOB = Path(__file__).parents[2] / "jobs" / "prepare_amazon.py"
 CONFIG = """
@@ -180,7 +180,9 @@ def test_a_killed_run_continues_to_the_same_corpus(ray_cluster, tmp_path):
     assert not staging.exists()
 
     default = JOB.parents[1] / "configs" / "amazon_quickstart.yaml"
-    whole = prepare(parse(AmazonConfig, default, ["--storage_path", str(tmp_path / "w"), *args]))
+    whole = prepare_reviews(
+        parse(AmazonConfig, default, ["--storage_path", str(tmp_path / "w"), *args])
+    )
     continued = open_corpus(str(corpus_folder))
     continued.verify()
     assert continued.shards == whole.shards

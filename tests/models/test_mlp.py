@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from raclib.config import RetrievalConfig
 from raclib.models.mlp import MLPConfig, build_mlp_classifier
+from raclib.run.config import RetrievalConfig
 
 B, D, S, F = 5, 7, 3, 8
 CONFIG = MLPConfig(width=16, num_hidden=2)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from raclib.config import EvaluateConfig, RetrievalConfig
 from raclib.errors import UserError
+from raclib.run.config import EvaluateConfig, RetrievalConfig
 from raclib.tasks.generated import StepTrainConfig
 from raclib.tasks.needle.config import NeedleConfig
 from raclib.tasks.needle.task import NeedleTask

@@ -10,8 +10,8 @@ import pytest
 
 from raclib.corpus import CorpusStore
 from raclib.errors import UserError
+from raclib.run.tracking import RunLogger
 from raclib.tasks.amazon.task import AmazonTask
-from raclib.tracking import RunLogger
 from raclib.training.fit import fit
 
 
@@ -24,8 +24,8 @@ def store(tiny_corpus):
 @pytest.fixture(scope="module")
 def uninterrupted(store, tiny_config, tmp_path_factory):
     """What a run of one worker predicts when nothing happens to it."""
-    from raclib.config import TrackingConfig
-    from raclib.tracking import track
+    from raclib.run.config import TrackingConfig
+    from raclib.run.tracking import track
 
     uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
     with track(TrackingConfig(uri), "retrieval", "whole", {"seed": 0}, {}) as logger:

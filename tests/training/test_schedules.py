@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from raclib.config import RetrievalConfig, TrainConfig
+from raclib.run.config import RetrievalConfig, TrainConfig
 from raclib.training.schedules import learning_rate_factor, temperature
 
 

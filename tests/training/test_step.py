@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from raclib.config import RetrievalConfig
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.estimators import build_estimator
+from raclib.run.config import RetrievalConfig
 from raclib.training.noise import step_noise
 from raclib.training.step import PlainStep, RetrievalStep
 from raclib.training.timer import Timer

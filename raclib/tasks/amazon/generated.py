@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raclib.errors import UserError
-from raclib.tasks.amazon.config import GeneratedConfig, date_to_ms
-from raclib.tasks.amazon.reviews import SCHEMA, Tally
+from raclib.ingest.config import date_to_ms
+from raclib.ingest.schema import Tally
+from raclib.tasks.amazon.config import GeneratedConfig
+from raclib.tasks.amazon.reviews import COLUMNS
 
 NUM_RATINGS = 5
 WORDS_PER_RATING = 12
@@ -139,7 +141,7 @@ def _make_batch(
         "verified_purchase": (rng.random(num_rows) < 0.6 + 0.05 * rating).astype(np.int8),
         "line": first_line + np.arange(num_rows),
     }
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=COLUMNS)
 
 
 def _write(

@@ -1,8 +1,12 @@
 """The label of a review: a rating threshold that changes on one day."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from raclib.tasks.amazon.config import RuleConfig, date_to_ms
+from raclib.arrays import Arrays
+from raclib.ingest.config import date_to_ms
+from raclib.tasks.amazon.config import RuleConfig
 
 
 def label_reviews(rating: np.ndarray, time: np.ndarray, rule: RuleConfig) -> np.ndarray:
@@ -16,3 +20,15 @@ def label_reviews(rating: np.ndarray, time: np.ndarray, rule: RuleConfig) -> np.
     before = time < date_to_ms(rule.cutoff)
     threshold = np.where(before, rule.threshold_before, rule.threshold_after)
     return (rating > threshold).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class RatingRule:
+    """Labels of rows of the corpus: see `tasks.table.reader.Labelling`."""
+
+    rule: RuleConfig
+    fields = ("rating", "time")
+
+    def __call__(self, found: Arrays) -> np.ndarray:
+        """Labels of ratings by the rule of their day, int64."""
+        return label_reviews(found["rating"], found["time"], self.rule)

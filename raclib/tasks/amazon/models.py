@@ -9,6 +9,10 @@ from raclib.models.fourier import FourierEmbedding
 from raclib.models.perceiver import PerceiverStage
 from raclib.retrieval.query import SimilarityResidual
 from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
+from raclib.tasks.table.history import Statistics
+
+INPUTS = ("embedding", "helpful_vote", "verified_purchase")
+STANDARDIZED = ("embedding", "helpful_vote")
 
 
 class Standardize(nn.Module):
@@ -34,10 +38,10 @@ class ReviewTokens(nn.Module):
 
     Args:
         config: Width and Fourier bands.
-        statistics: Mean and deviation of `embedding` and of `helpful_vote` over training examples.
+        statistics: Mean and deviation of `STANDARDIZED` over training examples.
     """
 
-    def __init__(self, config: ModelConfig, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, config: ModelConfig, statistics: Statistics) -> None:
         super().__init__()
         self.standard_embedding = Standardize(*statistics["embedding"])
         self.standard_votes = Standardize(*statistics["helpful_vote"])
@@ -120,7 +124,7 @@ class Classifier(nn.Module):
 
 def build_model(
     config: AmazonConfig,
-    statistics: dict[str, tuple[Tensor, Tensor]],
+    statistics: Statistics,
     key_dim: int,
     with_context: bool,
 ) -> RetrievalClassifier:

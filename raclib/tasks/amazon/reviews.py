@@ -3,22 +3,21 @@
 import gzip
 import io
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from typing import IO, Annotated, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 from pydantic import ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from raclib.corpus.files import clear_errors, resolve
+from raclib.corpus.files import resolve
 from raclib.errors import UserError
+from raclib.ingest.files import public_name, reading
+from raclib.ingest.schema import LINE, Tally
 
 # 1973 to 2100: a time in seconds by mistake would lie in January 1970.
 MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS = 10**11, 4_102_444_800_000
@@ -42,7 +41,7 @@ class Review(TypedDict):
 
 _REVIEW = TypeAdapter(Review)
 
-SCHEMA = pa.schema(
+COLUMNS = pa.schema(
     {
         "rating": pa.float32(),
         "title": pa.string(),
@@ -50,41 +49,19 @@ SCHEMA = pa.schema(
         "timestamp": pa.int64(),
         "helpful_vote": pa.float32(),
         "verified_purchase": pa.int8(),
-        "line": pa.int64(),
+        LINE: pa.int64(),
     }
 )
 """Columns of a batch. `line` counts all lines of all files from 0, malformed ones included."""
 
 
-@dataclass
-class Tally:
-    """What was read so far.
-
-    Attributes:
-        num_lines: Lines, malformed ones included.
-        skipped: Number of malformed lines by reason.
-    """
-
-    num_lines: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def num_reviews(self) -> int:
-        """Valid reviews."""
-        return self.num_lines - self.skipped.total()
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON value of the tally."""
-        return {"num_lines": self.num_lines, "skipped": dict(self.skipped)}
-
-
-def read_reviews(uris: Sequence[str], strict: bool, tally: Tally) -> Iterator[pa.Table]:
+def read_reviews(uris: Sequence[str], tally: Tally, strict: bool) -> Iterator[pa.Table]:
     """Yields the valid reviews of some files, in their order, `BATCH_ROWS` lines at a time.
 
     Args:
         uris: Paths or fsspec URIs.
-        strict: Stop at the first malformed line instead of skipping and counting it.
         tally: Counts what is read.
+        strict: Stop at the first malformed line instead of skipping and counting it.
 
     Raises:
         UserError: if a file is missing, empty or damaged, no review is valid or, with `strict`, one
@@ -97,18 +74,10 @@ def read_reviews(uris: Sequence[str], strict: bool, tally: Tally) -> Iterator[pa
                 yield _parse_batch(batch, tally, first_line, public_name(uri) if strict else None)
             if tally.num_lines == first_line:
                 raise UserError(f"{public_name(uri)}: empty file; give JSON lines, one a review")
-    if not tally.num_reviews:
+    if not tally.num_rows:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in tally.skipped.most_common(3))
         names = ", ".join(map(public_name, uris))
         raise UserError(f"{names}: no valid review in {tally.num_lines} lines: {reasons}")
-
-
-def public_name(uri: str) -> str:
-    """A path or URI without user, password and query, which may be secrets."""
-    parts = urlsplit(uri)
-    if not parts.scheme:
-        return uri
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _take_lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -142,13 +111,13 @@ def _parse_batch(lines: list[bytes], tally: Tally, first_line: int, name: str | 
         tally.num_lines += 1
     columns: dict[str, Any] = {
         name: [review[name] for review in reviews]  # type: ignore[literal-required]
-        for name in SCHEMA.names
-        if name != "line"
+        for name in COLUMNS.names
+        if name != LINE
     }
     # Arrow converts no bool, and no integer that is not a float's.
     for name, dtype in (("verified_purchase", np.int8), ("helpful_vote", np.float32)):
         columns[name] = np.array(columns[name], dtype)
-    return pa.table({**columns, "line": ordinals}, schema=SCHEMA)
+    return pa.table({**columns, LINE: ordinals}, schema=COLUMNS)
 
 
 def _reason(error: ValidationError, line: bytes) -> str:
@@ -158,18 +127,6 @@ def _reason(error: ValidationError, line: bytes) -> str:
         return "line too long" if len(line) >= MAX_LINE_BYTES else "not valid JSON"
     message = first["msg"][0].lower() + first["msg"][1:]
     return ": ".join([*map(str, first["loc"]), message])
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Turns what a file system complains of while a file is read into one line."""
-    with clear_errors(name):
-        try:
-            yield
-        except FileNotFoundError:
-            raise UserError(f"{name}: no such file; check the path") from None
-        except IsADirectoryError:
-            raise UserError(f"{name}: a folder; give its files, one by one") from None
 
 
 @contextmanager

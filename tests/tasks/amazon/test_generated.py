@@ -7,9 +7,11 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import RidgeClassifier
 
 from raclib.errors import UserError
-from raclib.tasks.amazon.config import GeneratedConfig, date_to_ms
+from raclib.ingest.config import date_to_ms
+from raclib.ingest.schema import Tally
+from raclib.tasks.amazon.config import GeneratedConfig
 from raclib.tasks.amazon.generated import BATCH_ROWS, WORDS_PER_RATING, Language, generate_reviews
-from raclib.tasks.amazon.reviews import SCHEMA, Tally
+from raclib.tasks.amazon.reviews import COLUMNS
 
 
 def generate(**changes) -> pa.Table:
@@ -33,7 +35,7 @@ def fitted_accuracy(words, rating, fit: slice, test: slice) -> float:
 
 
 def test_is_a_table_of_reviews_in_time_order(reviews):
-    assert reviews.schema == SCHEMA
+    assert reviews.schema == COLUMNS
     assert len(reviews) == 24_000
     time = reviews["timestamp"].to_numpy()
     assert (np.diff(time) >= 0).all()
@@ -64,7 +66,7 @@ def test_comes_in_batches_and_counts(reviews):
     tally = Tally()
     sizes = [len(batch) for batch in generate_reviews(GeneratedConfig(num_reviews=9000), tally)]
     assert sizes == [BATCH_ROWS, BATCH_ROWS, 9000 - 2 * BATCH_ROWS]
-    assert tally.num_reviews == 9000
+    assert tally.num_rows == 9000
 
 
 def test_text_tells_the_rating_within_a_period(words, reviews):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from raclib.tasks.amazon.config import RuleConfig, date_to_ms
+from raclib.ingest.config import date_to_ms
+from raclib.tasks.amazon.config import RuleConfig
 from raclib.tasks.amazon.labels import label_reviews
 
 

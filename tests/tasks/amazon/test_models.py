@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from raclib.tasks.amazon.config import AmazonConfig, AmazonRetrievalConfig, ModelConfig
+from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
 from raclib.tasks.amazon.models import Standardize, build_model
+from raclib.tasks.table.config import TableRetrievalConfig
 
 CONFIG = AmazonConfig(
-    model=ModelConfig(16, 4, 1, 2, 3, 8.0), retrieval=AmazonRetrievalConfig(num_draws=3)
+    model=ModelConfig(16, 4, 1, 2, 3, 8.0), retrieval=TableRetrievalConfig(num_draws=3)
 )
 STATISTICS = {
     "embedding": (torch.zeros(6), torch.ones(6)),

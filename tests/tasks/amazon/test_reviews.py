@@ -11,8 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raclib.errors import UserError
+from raclib.ingest.files import public_name
+from raclib.ingest.schema import Tally
 from raclib.tasks.amazon import reviews
-from raclib.tasks.amazon.reviews import BATCH_ROWS, SCHEMA, Tally, public_name, read_reviews
+from raclib.tasks.amazon.reviews import BATCH_ROWS, COLUMNS, read_reviews
 
 BOOKS = Path(__file__).parents[4] / "shared" / "data" / "amazon_books.jsonl.gz"
 GOOD = {
@@ -38,10 +40,10 @@ def write(path: Path, data: bytes) -> str:
 
 def read(*uris: str, strict: bool = False) -> tuple[dict[str, np.ndarray], Tally]:
     tally = Tally()
-    tables = list(read_reviews(uris, strict, tally))
-    assert all(table.schema == SCHEMA for table in tables)
+    tables = list(read_reviews(uris, tally, strict))
+    assert all(table.schema == COLUMNS for table in tables)
     columns = {
-        name: np.concatenate([table[name].to_numpy() for table in tables]) for name in SCHEMA.names
+        name: np.concatenate([table[name].to_numpy() for table in tables]) for name in COLUMNS.names
     }
     return columns, tally
 
@@ -56,7 +58,7 @@ def test_reads_plain_and_gzip_files_with_lines_counted_over_all(tmp_path):
     assert columns["helpful_vote"].tolist() == [2, 2, 2]
     assert columns["verified_purchase"].tolist() == [1, 1, 0]
     assert columns["title"].tolist() == ["Fine"] * 3
-    assert (tally.num_lines, tally.num_reviews, tally.skipped.total()) == (4, 3, 1)
+    assert (tally.num_lines, tally.num_rows, tally.skipped.total()) == (4, 3, 1)
 
 
 def test_reads_a_last_line_without_line_end(tmp_path):
@@ -146,13 +148,13 @@ def test_any_value_is_read_or_counted(tmp_path_factory, changes):
 def test_is_read_in_batches_of_bounded_size(tmp_path):
     num_rows = 2 * BATCH_ROWS + 10
     uri = write(tmp_path / "a", to_lines(GOOD) * num_rows)
-    batches = read_reviews([uri], False, Tally())
+    batches = read_reviews([uri], Tally(), False)
     assert [len(batch) for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 10]
 
 
 def test_yields_before_it_has_read_everything(tmp_path):
     packed = gzip.compress(to_lines(*({**GOOD, "timestamp": 10**12 + i**3} for i in range(9000))))
-    batches = read_reviews([write(tmp_path / "a", packed[:-1000])], False, Tally())
+    batches = read_reviews([write(tmp_path / "a", packed[:-1000])], Tally(), False)
     assert next(batches)["line"][-1].as_py() == BATCH_ROWS - 1
     with pytest.raises(UserError, match="a: truncated gzip file; get it again"):
         list(batches)
@@ -198,7 +200,7 @@ def test_reads_any_fsspec_uri():
 
     with fsspec.open("memory://reviews/a.jsonl", "wb") as file:
         file.write(to_lines(GOOD))
-    assert read("memory://reviews/a.jsonl")[1].num_reviews == 1
+    assert read("memory://reviews/a.jsonl")[1].num_rows == 1
     with pytest.raises(UserError, match=r"memory://reviews/none\.jsonl: no such file"):
         read("memory://reviews/none.jsonl")
 
@@ -238,6 +240,6 @@ def test_public_names_hold_no_secrets():
 @pytest.mark.skipif(not BOOKS.exists(), reason="needs the book reviews")
 def test_reads_real_reviews_whole():
     columns, tally = read(str(BOOKS))
-    assert (tally.num_lines, tally.num_reviews) == (31_732, 31_732)
+    assert (tally.num_lines, tally.num_rows) == (31_732, 31_732)
     assert set(columns["rating"].tolist()) == {1, 2, 3, 4, 5}
     assert (np.diff(columns["timestamp"]) >= 0).all()

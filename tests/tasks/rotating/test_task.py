@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from raclib.config import EvaluateConfig, RetrievalConfig
+from raclib.run.config import EvaluateConfig, RetrievalConfig
 from raclib.tasks.generated import StepTrainConfig
 from raclib.tasks.rotating.config import RotatingConfig
 from raclib.tasks.rotating.task import RotatingTask, turn

@@ -1,0 +1,1 @@
+"""What things cost: draws, fetches, memory, workers and nodes."""

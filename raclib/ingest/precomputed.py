@@ -1,0 +1,63 @@
+"""Embeddings that were made before, read instead of encoding."""
+
+import numpy as np
+
+from raclib.errors import UserError
+from raclib.ingest.config import EncoderConfig
+
+MINILM_DIM = 384
+
+
+class PrecomputedEmbeddings:
+    """Embeddings made before, one row a line of what is read; memory mapped.
+
+    Args:
+        path: A .npy file `[lines, dim]`, float16 or float32.
+
+    Raises:
+        UserError: if it is not such a file.
+    """
+
+    revision = "precomputed"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"encoder.precomputed: {path}: no such file") from None
+        except (ValueError, EOFError) as error:
+            raise UserError(f"encoder.precomputed: {path}: not a .npy array: {error}") from None
+        if self._rows.ndim != 2 or self._rows.dtype not in (np.float16, np.float32):
+            raise UserError(
+                f"encoder.precomputed: {path}: holds {self._rows.dtype} {list(self._rows.shape)}; "
+                "give float16 or float32 [lines, width]"
+            )
+        self.dim = self._rows.shape[1]
+
+    def check(self, num_lines: int, config: EncoderConfig, nouns: str) -> None:
+        """Checks that there is a row for every line, of the encoder's width.
+
+        Args:
+            num_lines: Lines read, malformed ones included.
+            config: The encoder that should have made the rows.
+            nouns: What the lines hold, for the message.
+
+        Raises:
+            UserError: if it is not so.
+        """
+        if len(self._rows) != num_lines:
+            raise UserError(
+                f"encoder.precomputed: {self.path}: has {len(self._rows)} rows, the {nouns} have "
+                f"{num_lines} lines; give one row a line, skipped lines included"
+            )
+        width = {"hashing": config.dim, "minilm": MINILM_DIM}.get(config.kind, self.dim)
+        if self.dim != width:
+            raise UserError(
+                f"encoder.precomputed: {self.path}: is {self.dim} wide, encoder.kind "
+                f"{config.kind} makes {width}; name the encoder that made it"
+            )
+
+    def read(self, lines: np.ndarray) -> np.ndarray:
+        """Embeddings `[N, dim]`, float32, of lines `[N]`."""
+        return self._rows[lines].astype(np.float32)

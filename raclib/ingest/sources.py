@@ -1,0 +1,72 @@
+"""Rows in files: by path, fsspec URI or http(s) URL."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from raclib.corpus.files import local_path, normalise, resolve
+from raclib.errors import UserError
+from raclib.ingest.download import download
+from raclib.ingest.files import public_name, reading
+from raclib.ingest.schema import Tally
+
+ReadFiles = Callable[[Sequence[str], Tally], Iterator[pa.Table]]
+"""Reads files in their order; counts what it reads. Picklable."""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Files of rows.
+
+    Attributes:
+        uris: Absolute paths, fsspec URIs or http(s) URLs.
+        read: Makes batches of them.
+    """
+
+    uris: tuple[str, ...]
+    read: ReadFiles
+
+    @classmethod
+    def of(cls, uris: Sequence[str], read: ReadFiles) -> "FileSource":
+        """The source of files whose paths may be relative."""
+        return cls(tuple(uri if _is_web(uri) else normalise(uri) for uri in uris), read)
+
+    def describe(self) -> dict[str, Any]:
+        """Names and sizes of the files."""
+        return {"files": [_describe_file(uri) for uri in self.uris]}
+
+    def fetch(self, folder: str) -> "FileSource":
+        """The same files, those of the web as local copies."""
+        local = [_fetch(uri, folder) if _is_web(uri) else uri for uri in self.uris]
+        return replace(self, uris=tuple(local))
+
+    def batches(self, tally: Tally) -> Iterator[pa.Table]:
+        """Rows of the files in their order."""
+        return self.read(self.uris, tally)
+
+
+def _is_web(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def _fetch(url: str, folder: str) -> str:
+    path = local_path(folder)
+    if path is None:
+        raise UserError(
+            f"storage_path: {folder} is not on this machine, where downloads are kept; give a "
+            "local storage_path, and --corpus for a corpus elsewhere"
+        )
+    return str(download(url, path))
+
+
+def _describe_file(uri: str) -> dict[str, Any]:
+    name = Path(urlsplit(uri).path).name
+    if _is_web(uri):
+        return {"name": name}
+    fs, path = resolve(uri)
+    with reading(public_name(uri)):
+        return {"name": name, "num_bytes": fs.size(path)}

@@ -1,0 +1,103 @@
+"""What an unfinished corpus leaves beside itself, so that a killed run continues."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raclib.corpus.atomic import write_atomic
+from raclib.corpus.files import list_files, read_bytes, resolve
+from raclib.errors import UserError
+
+EMBEDDED = "embedded"
+"""The stage, shard by shard, that makes embeddings."""
+
+
+class Staging:
+    """The folder `<corpus>.staging`: sorted rows, and a JSON record of everything finished.
+
+    A record is written after the files it vouches for.
+
+    Args:
+        corpus_uri: Folder or URI of the corpus to be.
+    """
+
+    def __init__(self, corpus_uri: str) -> None:
+        self.corpus_uri, self.uri = corpus_uri, f"{corpus_uri}.staging"
+
+    def resume(self, claim: Mapping[str, Any]) -> "Layout | None":
+        """The sorted rows of an earlier run with the same claim, or None to begin anew.
+
+        Raises:
+            UserError: if embeddings of another claim are here.
+        """
+        found = self.read("claim")
+        differing = [
+            name for name, wanted in _as_json(claim).items() if (found or {}).get(name) != wanted
+        ]
+        if found is None or (differing and not self.finished(EMBEDDED)):
+            self.remove()
+            return None
+        for name in differing:
+            raise UserError(
+                f"{self.uri}: an unfinished corpus made with {name} = {found.get(name)}, this run "
+                f"needs {claim[name]}; finish it as it was begun, remove that folder, or give "
+                "another --name or --corpus"
+            )
+        return Layout(**self.read("layout"))
+
+    def begin(self, claim: Mapping[str, Any], layout: "Layout") -> None:
+        """Marks the sorted rows as complete."""
+        self.write("layout", asdict(layout))
+        self.write("claim", claim)
+
+    def read(self, record: str) -> Any:
+        """A record, or None if it is not written."""
+        if f"{record}.json" not in list_files(self.uri):
+            return None
+        return json.loads(read_bytes(f"{self.uri}/{record}.json"))
+
+    def write(self, record: str, value: Any) -> None:
+        """Writes a record, whole or not at all."""
+        with write_atomic(f"{self.uri}/{record}.json") as file:
+            file.write(json.dumps(value).encode())
+
+    def finished(self, stage: str) -> dict[int, Any]:
+        """The records of a stage's finished shards, by shard."""
+        names = [name for name in list_files(self.uri) if name.startswith(f"{stage}-")]
+        shards = sorted(int(name.removeprefix(f"{stage}-").removesuffix(".json")) for name in names)
+        return {shard: self.read(shard_record(stage, shard)) for shard in shards}
+
+    def remove(self) -> None:
+        """Removes the folder, if it is there."""
+        fs, path = resolve(self.uri)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def shard_record(stage: str, shard: int) -> str:
+    """Name of the record of a shard that a stage finished."""
+    return f"{stage}-{shard:08d}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What sorting found.
+
+    Attributes:
+        num_lines: Lines read, malformed ones included.
+        skipped: Number of malformed lines by reason.
+        num_rows: Rows of each shard.
+        num_before: Rows before the cutoff.
+        first: Time of the first row, ms since 1970.
+    """
+
+    num_lines: int
+    skipped: dict[str, int]
+    num_rows: list[int]
+    num_before: int
+    first: int

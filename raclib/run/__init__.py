@@ -1,0 +1,1 @@
+"""What surrounds a run: configuration, command line, cluster, places, tracking."""

@@ -1,0 +1,87 @@
+"""The Ray cluster a job runs on, and Ray Data's manners on the terminal."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray import LoggingConfig
+from ray.data import DataContext
+from ray.exceptions import RayError
+
+from raclib.errors import UserError
+from raclib.run.cli import find_mistake
+
+OBJECT_STORE_BYTES = 512 * 2**20
+# One machine has no node that could be reclaimed, and an end is noticed at once.
+LOCAL_SETTINGS = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+}
+
+
+def connect(num_workers: int, log_to_driver: bool = False, address: str | None = None) -> None:
+    """Joins the cluster the job was submitted to, or starts one on this machine.
+
+    Args:
+        num_workers: Ray Train workers; a local cluster has a logical CPU for each and one more, for
+            whatever feeds them.
+        log_to_driver: Print what workers print.
+        address: Cluster to join; by default `RAY_ADDRESS`, which Ray sets for submitted jobs.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Workers' progress bars come through, their libraries' chatter does not.
+    quiet: dict[str, Any] = {
+        "log_to_driver": log_to_driver,
+        "logging_level": logging.ERROR,
+        "logging_config": LoggingConfig(log_level="ERROR"),
+    }
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address, **quiet)
+        return
+    for name, value in LOCAL_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, num_workers + 1),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        **quiet,
+    )
+
+
+def this_node() -> dict[str, str]:
+    """Label selector of the machine of this process, for work on files that only it may see."""
+    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+
+
+@contextmanager
+def quiet_ray_data(max_block_bytes: int | None = None) -> Iterator[None]:
+    """Within it Ray Data prints nothing, and a worker's UserError arrives as itself.
+
+    Args:
+        max_block_bytes: Size above which Ray Data passes a block on; by default its own.
+    """
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    if max_block_bytes is not None:
+        context.target_max_block_size = max_block_bytes
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with DataContext.current(context):
+            yield
+    except RayError as error:
+        mistake = find_mistake(error)
+        if isinstance(mistake, UserError):
+            # Ray Data appends lines of its own to the one line of a UserError.
+            raise UserError(str(mistake).partition("\n")[0]) from error
+        raise
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,148 @@
+"""Runs in MLflow: parameters, curves, tables, figures, models."""
+
+import dataclasses
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsFloat
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, Metric, RunStatus
+from mlflow.tracking import MlflowClient
+from mlflow.utils.time import get_current_time_millis
+
+from raclib.run.config import TrackingConfig
+
+if TYPE_CHECKING:  # half a second of every worker's start
+    from matplotlib.figure import Figure
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+RUN_TAG = "raclib.run"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLogger:
+    """Logs to one MLflow run from any process.
+
+    Attributes:
+        uri: Tracking URI.
+        run_id: MLflow's id of the run.
+        name: Name shown to people.
+    """
+
+    uri: str
+    run_id: str
+    name: str
+
+    def log(self, metrics: Mapping[str, SupportsFloat], step: int = 0, rank: int = 0) -> None:
+        """Logs numbers (or one-element tensors) at a step; only rank 0 does."""
+        if rank == 0:
+            now = get_current_time_millis()
+            points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+            MlflowClient(self.uri).log_batch(self.run_id, metrics=points)
+
+    def curve(self, metric: str) -> pd.Series:
+        """A metric's values by step; where a resumed run did a step again, the last one."""
+        points = MlflowClient(self.uri).get_metric_history(self.run_id, metric)
+        rows = [(point.step, point.timestamp, point.value) for point in points]
+        found = pd.DataFrame(rows, columns=["step", "logged", metric])
+        return found.sort_values(["step", "logged"]).groupby("step")[metric].last()
+
+    def log_figure(self, figure: "Figure", name: str) -> None:
+        """Keeps a figure as a PNG artifact."""
+        MlflowClient(self.uri).log_figure(self.run_id, figure, f"{name}.png")
+
+    def log_table(self, table: pd.DataFrame, name: str) -> None:
+        """Keeps a table as a CSV artifact."""
+        MlflowClient(self.uri).log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
+
+    def log_dataset(self, uri: str, version: str, num_rows: int) -> None:
+        """Notes which corpus the run is about."""
+        dataset = Dataset(
+            name=uri.rstrip("/").rsplit("/", 1)[-1],
+            digest=f"version {version}",
+            source_type="corpus",
+            source=json.dumps({"uri": uri, "version": version}),
+            profile=json.dumps({"num_rows": num_rows}),
+        )
+        MlflowClient(self.uri).log_inputs(self.run_id, [DatasetInput(dataset, [])])
+
+
+@contextmanager
+def track(
+    config: TrackingConfig,
+    name: str,
+    key: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+) -> Iterator[RunLogger]:
+    """An MLflow run around a `with` block; nested in the run that is open, if one is.
+
+    A run of the same key is continued and marked `resumed`. The run ends FINISHED, KILLED after
+    Ctrl-C or SIGTERM's `SystemExit`, else FAILED.
+
+    Args:
+        config: Server and experiment.
+        name: Name of the run.
+        key: What makes a later run the continuation of this one.
+        params: Parameters, logged at the first start.
+        tags: Tags.
+    """
+    mlflow.set_tracking_uri(config.uri)
+    mlflow.set_experiment(config.experiment)
+    found = mlflow.search_runs(
+        filter_string=f"tags.`{RUN_TAG}` = '{key}'", output_format="list", max_results=1
+    )
+    resumed = {"resumed": "true"} if found else {}
+    run = mlflow.start_run(
+        run_id=found[0].info.run_id if found else None,
+        run_name=name,
+        nested=mlflow.active_run() is not None,
+        tags={RUN_TAG: key, **tags, **resumed},
+        log_system_metrics=True,
+    )
+    if not found:
+        mlflow.log_params(dict(params))
+    status = RunStatus.FAILED
+    try:
+        yield RunLogger(config.uri, run.info.run_id, name)
+        status = RunStatus.FINISHED
+    except (KeyboardInterrupt, SystemExit):
+        status = RunStatus.KILLED
+        raise
+    finally:
+        mlflow.end_run(RunStatus.to_string(status))
+
+
+def flatten(config: object, prefix: str = "") -> dict[str, object]:
+    """A nested dataclass as `{"train.batch_size": 256, ...}`."""
+    flat: dict[str, object] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{field.name}.")
+        else:
+            flat[prefix + field.name] = value
+    return flat
+
+
+def environment_tags() -> dict[str, str]:
+    """The commit this code is of (where it is a git checkout) and the machine's name."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+    except FileNotFoundError:  # images often come without git
+        found = ""
+    return {"host": platform.node(), "git_commit": found or "unknown"}

@@ -1,0 +1,1 @@
+"""Any table of rows that have a time and a label."""

@@ -1,0 +1,64 @@
+"""Rows of the corpus as tensors: what is retrieved for examples, and how inputs are scaled."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raclib.batch import Batch, to_tensors
+from raclib.retrieval.keys import KeySet
+from raclib.retrieval.table import QuantizedKeys
+from raclib.tasks.table.reader import TableReader
+
+Statistics = dict[str, tuple[Tensor, Tensor]]
+"""Mean and deviation of fields, `[width]` each."""
+
+
+class TableHistory:
+    """Rows strictly earlier than an example, of a sliding window: see `training.step.History`.
+
+    Args:
+        keys: Keys and times of the rows that may be retrieved.
+        reader: Reads the rows drawn.
+        window: Rows of the window.
+        with_inputs: Whether a drawn row's inputs are read, beside its label.
+    """
+
+    def __init__(self, keys: KeySet, reader: TableReader, window: int, with_inputs: bool) -> None:
+        self.keys, self.reader, self.window = keys, reader, window
+        self.fields = reader.inputs if with_inputs else ()
+
+    def select(self, batch: Batch) -> tuple[Tensor | QuantizedKeys, Tensor, Tensor]:
+        """The shared keys and each example's window."""
+        lo_B, hi_B = self.keys.window(batch["time"], self.window)
+        return self.keys.keys, lo_B, hi_B
+
+    def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
+        """Label (and inputs, where full rows are retrieved) of drawn rows."""
+        # Where too few rows are eligible a draw is -1; row 0 stands in and the classifier's mask
+        # keeps it unseen.
+        ids = self.keys.row_ids(rows_MBS.clamp(min=0)).flatten().cpu().numpy()
+        found = self.reader.read(ids, self.fields)
+        return {
+            name: values.unflatten(0, rows_MBS.shape)
+            for name, values in to_tensors(found, rows_MBS.device).items()
+        }
+
+
+def input_statistics(
+    reader: TableReader,
+    rows: np.ndarray,
+    fields: tuple[str, ...],
+    seed: int,
+    num_sample: int = 20_000,
+) -> Statistics:
+    """Mean and deviation of fields over a sample of training examples."""
+    sample = np.sort(np.random.default_rng(seed).permutation(rows)[:num_sample])
+    found = reader.read(sample, fields)
+    columns = {name: found[name].reshape(len(sample), -1) for name in fields}
+    return {
+        name: (
+            torch.from_numpy(values.mean(axis=0, dtype=np.float64)),
+            torch.from_numpy(values.std(axis=0, dtype=np.float64)),
+        )
+        for name, values in columns.items()
+    }

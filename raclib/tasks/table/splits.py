@@ -1,0 +1,87 @@
+"""Which rows are learned from, retrieved from and tested on."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from raclib.errors import UserError
+from raclib.tasks.table.config import SplitConfig
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Sorted corpus row ids, int64; the first four sets are disjoint and before the cutoff.
+
+    Attributes:
+        train: Examples to learn to predict.
+        train_history: Rows they may retrieve.
+        validation: Examples to validate on.
+        validation_history: Rows those may retrieve.
+        test: Examples of every time bin; they may retrieve any earlier row of the corpus.
+        test_bin: Time bin of each test example.
+        bin_edges: Edges of the bins, ms since 1970, one more than there are bins.
+    """
+
+    train: np.ndarray
+    train_history: np.ndarray
+    validation: np.ndarray
+    validation_history: np.ndarray
+    test: np.ndarray
+    test_bin: np.ndarray
+    bin_edges: np.ndarray
+
+
+def make_splits(time: np.ndarray, cutoff: int, config: SplitConfig, seed: int) -> Splits:
+    """Splits the rows of a corpus.
+
+    Rows that a model learns to predict, or is validated on, are never test rows: they would flatter
+    the bins before the cutoff.
+
+    Args:
+        time: Times of all rows in corpus order, ms since 1970.
+        cutoff: Training and validation rows are earlier than this.
+        config: Sizes.
+        seed: Seed of the random choice.
+
+    Raises:
+        UserError: if there are too few rows before the cutoff.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = [
+        config.train_examples,
+        config.train_history,
+        config.validation_examples,
+        config.validation_history,
+    ]
+    num_before = int(np.searchsorted(time, cutoff))
+    if sum(sizes) > num_before:
+        raise UserError(
+            f"split: train_examples, train_history, validation_examples and validation_history "
+            f"need {sum(sizes)} rows before the cutoff, the corpus has {num_before}; "
+            "make them smaller"
+        )
+    shuffled = rng.permutation(num_before)
+    parts = [np.sort(part) for part in np.split(shuffled, np.cumsum(sizes))[:4]]
+    is_candidate = np.ones(len(time), dtype=bool)
+    is_candidate[parts[0]] = is_candidate[parts[2]] = False
+    edges = np.linspace(time[0], time[-1] + 1, config.num_bins + 1).astype(np.int64)
+    test, test_bin = _draw_bins(np.flatnonzero(is_candidate), time, edges, config, rng)
+    train, train_history, validation, validation_history = parts
+    return Splits(train, train_history, validation, validation_history, test, test_bin, edges)
+
+
+def _draw_bins(
+    candidates: np.ndarray,
+    time: np.ndarray,
+    edges: np.ndarray,
+    config: SplitConfig,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    bounds = np.searchsorted(time[candidates], edges)
+    chosen = [
+        np.sort(rng.permutation(candidates[low:high])[: config.examples_per_bin])
+        for low, high in itertools.pairwise(bounds)
+    ]
+    bins = np.repeat(np.arange(config.num_bins), [len(rows) for rows in chosen])
+    return np.concatenate(chosen), bins

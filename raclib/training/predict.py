@@ -1,0 +1,63 @@
+"""Predictions by greedy retrieval, the zero-temperature limit used after training."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raclib.batch import Batch
+from raclib.models.classifier import RetrievalClassifier
+from raclib.retrieval.draw import draw
+from raclib.run.config import RetrievalConfig
+from raclib.training.step import History
+
+
+class Predictions(NamedTuple):
+    """What a model says of the examples of a split, and what is true.
+
+    Attributes:
+        probability: Of label 1, float32 `[N]`.
+        label: int64 `[N]`.
+    """
+
+    probability: np.ndarray
+    label: np.ndarray
+
+
+@torch.no_grad()
+def predict(
+    model: RetrievalClassifier, history: History | None, batch: Batch, config: RetrievalConfig
+) -> Tensor:
+    """Probability of label 1 for a batch, `[B]` float32, by a model that stays in training mode.
+
+    Args:
+        model: Query generator and classifier.
+        history: What may be retrieved; None for the classifier without context.
+        batch: Examples, as `Task.load` gives them.
+        config: Whether the classifier sees its input.
+    """
+    model.eval()
+    probability_B = classify_greedy(model, history, batch, config).softmax(dim=1)[:, 1]
+    model.train()
+    return probability_B
+
+
+def classify_greedy(
+    model: RetrievalClassifier, history: History | None, batch: Batch, config: RetrievalConfig
+) -> Tensor:
+    """Logits `[B, C]` given the rows of highest logit, slot by slot; nothing is dropped.
+
+    Only an input that training never showed the classifier (`input_dropout` 1) stays hidden.
+    """
+    if history is None:
+        return model.classify(batch)
+    assert model.queries is not None
+    queries_BSd = model.queries(batch)
+    keys, lo_B, hi_B = history.select(batch)
+    unused_BS2 = torch.zeros(*queries_BSd.shape[:2], 2, dtype=torch.float64, device=lo_B.device)
+    rows_BS = draw(queries_BSd, keys, lo=lo_B, hi=hi_B, uniforms=unused_BS2).greedy
+    retrieved = history.fetch(batch, rows_BS.unsqueeze(0))
+    found = {name: values[0] for name, values in retrieved.items()}
+    hide_input_B = torch.full_like(lo_B, config.input_dropout >= 1, dtype=torch.bool)
+    return model.classify(batch, found, hide_input_B, rows_BS < 0)

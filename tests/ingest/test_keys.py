@@ -1,0 +1,117 @@
+"""Keys: projections, unit length, time features of a known size, a file without pickle."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+
+from raclib.errors import UserError
+from raclib.ingest.config import KeyConfig
+from raclib.ingest.keys import KeyTransform
+
+FIRST, CUTOFF = 1_000_000, 5_000_000
+ROWS_ND = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float16)
+TIMES_N = np.linspace(FIRST, 2 * CUTOFF, 200).astype(np.int64)
+
+
+def fit(**changes) -> KeyTransform:
+    return KeyTransform.fit(KeyConfig(**{"dim": 4, **changes}), ROWS_ND, FIRST, CUTOFF)
+
+
+def test_first_takes_the_first_dimensions():
+    keys = fit(normalize=False).transform(ROWS_ND, TIMES_N)
+    assert keys.dtype == np.float32
+    np.testing.assert_array_equal(keys, ROWS_ND[:, :4].astype(np.float32))
+
+
+def test_pca_is_that_of_the_rows_fitted_on():
+    keys = fit(kind="pca", normalize=False).transform(ROWS_ND, TIMES_N)
+    expected = PCA(4, random_state=0).fit_transform(ROWS_ND.astype(np.float32))
+    np.testing.assert_allclose(np.abs(keys), np.abs(expected), atol=1e-4)
+
+
+def test_random_projection_nearly_keeps_products():
+    rows = np.random.default_rng(1).normal(size=(50, 4000)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[1::2] = rows[::2] + 0.01 * rows[1::2]
+    config = KeyConfig(kind="random", dim=400, normalize=False)
+    keys = KeyTransform.fit(config, rows, FIRST, CUTOFF).transform(rows, np.zeros(50))
+    assert np.abs(keys @ keys.T - rows @ rows.T).max() < 0.25
+    again = KeyTransform.fit(config, rows, FIRST, CUTOFF).transform(rows, np.zeros(50))
+    np.testing.assert_array_equal(keys, again)
+
+
+@pytest.mark.parametrize("kind", ["first", "pca", "random"])
+def test_text_part_has_unit_length_and_zero_stays_zero(kind):
+    transform = fit(kind=kind)
+    keys = transform.transform(ROWS_ND, TIMES_N)
+    np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, rtol=1e-5)
+    zero = transform.transform(transform.mean_D[None], TIMES_N[:1])
+    np.testing.assert_array_equal(zero, np.zeros((1, 4)))
+
+
+def test_time_features_are_linear_and_of_doubling_frequency():
+    transform = fit(time_linear=True, time_fourier=2, time_weight=3**0.5)
+    times = np.array([FIRST, CUTOFF, 2 * CUTOFF - FIRST])
+    keys = transform.transform(ROWS_ND[:3], times)
+    assert keys.shape == (3, transform.dim) == (3, 4 + 1 + 4)
+    tau = np.array([0, 1, 2])
+    np.testing.assert_allclose(keys[:, 4], tau, atol=1e-6)
+    for pair, frequency in enumerate([1, 2]):
+        angle = np.pi / 2 * frequency * tau
+        np.testing.assert_allclose(keys[:, 5 + pair], np.sin(angle), atol=1e-5)
+        np.testing.assert_allclose(keys[:, 7 + pair], np.cos(angle), atol=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    linear=st.booleans(),
+    fourier=st.integers(0, 4),
+    weight=st.floats(0.01, 100),
+    normalize=st.booleans(),
+)
+def test_time_part_is_time_weight_times_the_text_part_at_the_cutoff(
+    linear, fourier, weight, normalize
+):
+    transform = fit(
+        time_linear=linear, time_fourier=fourier, time_weight=weight, normalize=normalize
+    )
+    at_cutoff = transform.transform(ROWS_ND, np.full(200, CUTOFF))
+    text, time = at_cutoff[:, :4], at_cutoff[:, 4:]
+    text_length = np.sqrt((text**2).sum(axis=1).mean())
+    expected = weight * text_length if linear or fourier else 0
+    np.testing.assert_allclose(np.linalg.norm(time, axis=1), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["first", "pca", "random"])
+def test_is_saved_without_pickle_and_transforms_the_same(tmp_path, kind):
+    transform = fit(kind=kind, time_linear=True, time_fourier=1)
+    transform.save(str(tmp_path))
+    with np.load(tmp_path / "key_transform.npz", allow_pickle=False) as arrays:
+        assert set(arrays) >= {"mean_D", "projection_Dd"}
+    loaded = KeyTransform.load(str(tmp_path))
+    np.testing.assert_array_equal(
+        loaded.transform(ROWS_ND, TIMES_N), transform.transform(ROWS_ND, TIMES_N)
+    )
+    assert loaded.checksum == transform.checksum
+    assert loaded.checksum != fit(kind=kind, time_linear=True, time_fourier=2).checksum
+
+
+def test_damaged_or_missing_files_are_errors(tmp_path):
+    with pytest.raises(UserError, match=r"key_transform\.npz"):
+        KeyTransform.load(str(tmp_path))
+    fit().save(str(tmp_path))
+    path = tmp_path / "key_transform.npz"
+    data = path.read_bytes()
+    for damaged in (b"", data[:-200], data[:300] + b"x" * 40 + data[340:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"key_transform\.npz: damaged"):
+            KeyTransform.load(str(tmp_path))
+
+
+def test_too_wide_keys_are_errors():
+    with pytest.raises(UserError, match=r"key\.dim: 13 is more than the embedding's 12; lower it"):
+        fit(dim=13)
+    with pytest.raises(UserError, match=r"key\.dim: 4 is more than the 3 rows before the cutoff"):
+        KeyTransform.fit(KeyConfig(kind="pca", dim=4), ROWS_ND[:3], FIRST, CUTOFF)
