@@ -31,6 +31,7 @@ from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.data import ReviewHistory
 from raclib.tasks.amazon.encoders import build_encoder
 from raclib.tasks.amazon.keys import KeyTransform
+from raclib.tasks.amazon.labels import NUM_CLASSES
 from raclib.tasks.amazon.models import build_model
 from raclib.tasks.amazon.reader import ReviewReader
 
@@ -67,7 +68,8 @@ class ReviewModel(PythonModel):
             name: (torch.zeros(width), torch.ones(width))
             for name, width in (("embedding", self.encoder.dim), ("helpful_vote", 1))
         }
-        self.model = build_model(self.config, statistics, self.transform.dim, with_context).eval()
+        sizes = self.transform.dim, NUM_CLASSES
+        self.model = build_model(self.config, statistics, *sizes, with_context).eval()
         self.model.load_state_dict(weights)
         shards = ShardReader(choose_mount(corpus, "auto"))
         reader = ReviewReader(partial(shards.take, corpus), self.config)

@@ -4,6 +4,8 @@ import numpy as np
 
 from raclib.tasks.amazon.config import RuleConfig, date_to_ms
 
+NUM_CLASSES = 2  # negative, positive
+
 
 def label_reviews(rating: np.ndarray, time: np.ndarray, rule: RuleConfig) -> np.ndarray:
     """1 where a review is positive under the rule of its own day, else 0; int64, any shape.

@@ -13,6 +13,7 @@ from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.keys import KeySet
 from raclib.tasks.amazon.config import AmazonConfig, date_to_ms
 from raclib.tasks.amazon.data import ReviewHistory, input_statistics
+from raclib.tasks.amazon.labels import NUM_CLASSES
 from raclib.tasks.amazon.models import build_model
 from raclib.tasks.amazon.reader import ReviewReader
 from raclib.tasks.amazon.shared_keys import load_shared
@@ -26,6 +27,8 @@ class AmazonTask:
     Attributes:
         splits: Row ids of examples and histories.
     """
+
+    num_classes = NUM_CLASSES
 
     def __init__(self, config: AmazonConfig, corpus: Corpus, client: CorpusClient) -> None:
         self.config, self.corpus = config, corpus
@@ -86,4 +89,4 @@ class AmazonTask:
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights."""
         (key_dim,) = self.corpus.fields["key"].shape
-        return build_model(self.config, self.statistics, key_dim, with_context)
+        return build_model(self.config, self.statistics, key_dim, self.num_classes, with_context)
