@@ -36,7 +36,8 @@ def run(config: SummarizeConfig) -> None:
     children = found[found["tags.mlflow.parentRunId"].isin(parents["run_id"])]
     for period in ("before", "after"):
         columns = {f"metrics.{period}/{name}": name for name in SCORES}
-        scores = children[["tags.mlflow.runName", *columns]].rename(columns=columns)
+        # Runs of long ago lack a score that came later.
+        scores = children.reindex(columns=["tags.mlflow.runName", *columns]).rename(columns=columns)
         print_spread(
             scores.rename(columns={"tags.mlflow.runName": "method"}), _title(period, parents)
         )

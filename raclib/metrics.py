@@ -1,49 +1,58 @@
-"""What predictions are worth: five scores, over the last axis, with bootstrap intervals."""
+"""What predictions are worth: six scores of any number of classes, with bootstrap intervals.
+
+A bootstrap sample is a weight for each example: how often it was drawn. So every score is made of
+weighted sums, for all samples at once, and probabilities are never copied.
+"""
 
 import warnings
 
 import numpy as np
-import pandas as pd
+from scipy.sparse import csr_array
 
-SCORES = ("accuracy", "balanced_accuracy", "auroc", "log_loss", "calibration_error")
+SCORES = (
+    "accuracy",
+    "balanced_accuracy",
+    "auroc",
+    "average_precision",
+    "log_loss",
+    "calibration_error",
+)
+WEIGHTS_AT_ONCE = 2**20  # 8 MB, and a few arrays of that size beside them
 
 
-def score(label: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of probabilities of label 1, computed along the last axis.
+def score(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    """Scores of probabilities of C classes.
 
-    Balanced accuracy and AUROC are NaN where only one label occurs. The calibration error is the
-    expected one over ten equal bins of the predicted probability (Naeini et al. 2015).
+    The class of highest probability is predicted; the first of equal ones. Balanced accuracy is the
+    mean recall, and AUROC above two classes the mean of one class against the rest, over the
+    classes that occur; both are NaN where only one does. Average precision is that of label 1 of
+    two classes, as scikit-learn's, NaN where there are more. The calibration error is the expected
+    one over ten equal bins (Naeini et al. 2015): of the probability of label 1 of two classes, else
+    of the highest probability (Guo et al. 2017).
 
     Args:
-        label: 0 or 1, `[..., N]`.
-        probability: In [0, 1], `[..., N]`.
+        label: 0 to C - 1, integers `[N]`.
+        probability: In [0, 1], `[N, C]`.
 
     Returns:
-        For each name of `SCORES`, an array `[...]`.
+        A number for each name of `SCORES`.
     """
-    label, probability = np.broadcast_arrays(label, probability.astype(np.float64))
-    right = (probability > 0.5) == (label == 1)
-    recalls = [_mean_where(right, label == value) for value in (0, 1)]
-    clipped = probability.clip(1e-7, 1 - 1e-7)
-    losses = -np.where(label == 1, np.log(clipped), np.log1p(-clipped))
-    return {
-        "accuracy": right.mean(axis=-1),
-        "balanced_accuracy": (recalls[0] + recalls[1]) / 2,
-        "auroc": _auroc(label, probability),
-        "log_loss": losses.mean(axis=-1),
-        "calibration_error": _calibration_error(label, probability),
-    }
+    found = _scores(label, probability, np.ones((len(label), 1)))
+    return dict(zip(SCORES, found[:, 0].tolist(), strict=True))
 
 
 def intervals(
     label: np.ndarray, probability: np.ndarray, num_samples: int, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile bootstrap intervals over examples, for each name of `SCORES`."""
+    """95 % percentile bootstrap intervals over examples, for each name of `SCORES`.
+
+    NaN where a score is not defined in every sample.
+    """
     from scipy.stats import bootstrap  # a second of the start of workers, which need none
 
-    def statistic(label: np.ndarray, probability: np.ndarray, axis: int) -> np.ndarray:
+    def statistic(rows_SN: np.ndarray, axis: int) -> np.ndarray:
         assert axis == -1
-        return np.stack(list(score(label, probability).values()))
+        return _scores(label, probability, _weights(rows_SN))
 
     if len(label) < 2:
         return dict.fromkeys(SCORES, (np.nan, np.nan))
@@ -51,10 +60,10 @@ def intervals(
         # A bin with one label has no balanced accuracy: NaN says so, without a warning a bin.
         warnings.simplefilter("ignore")
         found = bootstrap(
-            (label, probability),
+            (np.arange(len(label)),),
             statistic,
             n_resamples=num_samples,
-            paired=True,
+            batch=max(1, WEIGHTS_AT_ONCE // len(label)),
             vectorized=True,
             method="percentile",
             axis=-1,
@@ -63,23 +72,111 @@ def intervals(
     return dict(zip(SCORES, zip(found.low, found.high, strict=True), strict=True))
 
 
-def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return (values & chosen).sum(axis=-1) / chosen.sum(axis=-1)
+def _weights(rows_SN: np.ndarray) -> np.ndarray:
+    """How often each example was drawn, `[N, S]`."""
+    num_samples, num = rows_SN.shape
+    places_SN = rows_SN + num * np.arange(num_samples)[:, None]
+    counts = np.bincount(places_SN.ravel(), minlength=num_samples * num)
+    return np.ascontiguousarray(counts.reshape(num_samples, num).T, dtype=np.float64)
 
 
-def _auroc(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
+def _scores(label: np.ndarray, probability: np.ndarray, weight_NS: np.ndarray) -> np.ndarray:
+    """The scores `[len(SCORES), S]` of examples that count as often as weights (integers) say."""
+    assert label.min() >= 0, "rows without a label have no scores"
+    chosen = probability[np.arange(len(label)), label].astype(np.float64)
+    losses = -np.log(chosen.clip(1e-7, 1 - 1e-7))
+    right = probability.argmax(axis=1) == label
+    total_S = weight_NS.sum(axis=0)
+    is_binary = probability.shape[1] == 2
+    auroc_S, precision_S = (_binary if is_binary else _macro)(label, probability, weight_NS)
+    if is_binary:
+        claimed, came_true = probability[:, 1], label == 1
+    else:
+        claimed, came_true = probability.max(axis=1), right
+    return np.stack(
+        [
+            right @ weight_NS / total_S,
+            _balanced_accuracy(label, right, weight_NS),
+            auroc_S,
+            precision_S,
+            losses @ weight_NS / total_S,
+            _calibration_error(claimed.astype(np.float64), came_true, weight_NS),
+        ]
+    )
+
+
+def _balanced_accuracy(label: np.ndarray, right: np.ndarray, weight_NS: np.ndarray) -> np.ndarray:
+    classes, number = np.unique(label, return_inverse=True)
+    size_CS = _sum_groups(number, len(classes), weight_NS)
+    hits_CS = _sum_groups(number[right], len(classes), weight_NS[right])
+    occurs_CS = size_CS > 0
+    recall_CS = np.divide(hits_CS, size_CS, out=np.zeros_like(hits_CS), where=occurs_CS)
+    num_S = occurs_CS.sum(axis=0)
+    return np.where(num_S > 1, recall_CS.sum(axis=0) / num_S, np.nan)
+
+
+def _binary(
+    label: np.ndarray, probability: np.ndarray, weight_NS: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision of label 1."""
+    ranked = _rank(label == 1, probability[:, 1], weight_NS)
+    return _auroc(*ranked), _average_precision(*ranked)
+
+
+def _macro(
+    label: np.ndarray, probability: np.ndarray, weight_NS: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean AUROC of each class that occurs against the rest; no average precision."""
+    sum_S, num_S = np.zeros((2, weight_NS.shape[1]))
+    for number in np.unique(label):  # classes, at most a thousand
+        auroc_S = _auroc(*_rank(label == number, probability[:, number], weight_NS))
+        sum_S += np.nan_to_num(auroc_S)
+        num_S += np.isfinite(auroc_S)
+    return _ratio(sum_S, num_S), np.full(len(sum_S), np.nan)
+
+
+def _rank(
+    positive: np.ndarray, probability: np.ndarray, weight_NS: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of positive and of negative examples `[G, S]`, at each probability that a positive
+    one has (odd rows) and between them (even rows), ascending."""
+    levels = np.unique(probability[positive])
+    place = np.searchsorted(levels, probability) + np.searchsorted(levels, probability, "right")
+    num = 2 * len(levels) + 1
+    positive_GS = _sum_groups(place[positive], num, weight_NS[positive])
+    return positive_GS, _sum_groups(place, num, weight_NS) - positive_GS
+
+
+def _auroc(positive_GS: np.ndarray, negative_GS: np.ndarray) -> np.ndarray:
     """Mann-Whitney's U over the number of pairs; ties count one half."""
-    positive = (label == 1).sum(axis=-1)
-    rows = probability.reshape(-1, probability.shape[-1])
-    ranks = pd.DataFrame(rows).rank(axis=1).to_numpy().reshape(probability.shape)
-    above = (ranks * (label == 1)).sum(axis=-1) - positive * (positive + 1) / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return above / (positive * (label.shape[-1] - positive))
+    below_GS = np.cumsum(negative_GS, axis=0) - negative_GS / 2
+    pairs_S = positive_GS.sum(axis=0) * negative_GS.sum(axis=0)
+    return _ratio((positive_GS * below_GS).sum(axis=0), pairs_S)
 
 
-def _calibration_error(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    bins = np.minimum((probability * 10).astype(np.int64), 9)
-    gap = label - probability
-    sums = [np.abs((gap * (bins == number)).sum(axis=-1)) for number in range(10)]
-    return np.sum(sums, axis=0) / label.shape[-1]
+def _average_precision(positive_GS: np.ndarray, negative_GS: np.ndarray) -> np.ndarray:
+    """Precision at the threshold of each positive example, averaged over them."""
+    found_GS = np.cumsum(positive_GS[::-1], axis=0)
+    chosen_GS = np.cumsum((positive_GS + negative_GS)[::-1], axis=0)
+    precision_GS = found_GS / np.maximum(chosen_GS, 1)  # nothing was found where nothing is chosen
+    return _ratio((positive_GS[::-1] * precision_GS).sum(axis=0), found_GS[-1])
+
+
+def _calibration_error(
+    claimed: np.ndarray, came_true: np.ndarray, weight_NS: np.ndarray
+) -> np.ndarray:
+    bins = np.minimum((claimed * 10).astype(np.int64), 9)
+    gap_NS = (came_true - claimed)[:, None] * weight_NS
+    return np.abs(_sum_groups(bins, 10, gap_NS)).sum(axis=0) / weight_NS.sum(axis=0)
+
+
+def _sum_groups(group: np.ndarray, num_groups: int, values_NS: np.ndarray) -> np.ndarray:
+    """Sums of the rows of each group, `[num_groups, S]`."""
+    num = len(group)
+    shape = (num_groups, num)
+    return csr_array((np.ones(num), (group, np.arange(num))), shape=shape) @ values_NS
+
+
+def _ratio(above_S: np.ndarray, below_S: np.ndarray) -> np.ndarray:
+    """NaN where the denominator is 0."""
+    return np.divide(above_S, below_S, out=np.full_like(below_S, np.nan), where=below_S > 0)

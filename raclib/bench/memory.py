@@ -23,6 +23,7 @@ from raclib.retrieval.draw import Draw
 from raclib.retrieval.estimators import build_estimator
 from raclib.run.memory import peak, reset_peak
 from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
+from raclib.tasks.amazon.labels import NUM_CLASSES
 from raclib.tasks.amazon.models import build_model
 from raclib.tasks.table.config import TableRetrievalConfig
 from raclib.training.noise import Noise, step_noise
@@ -98,7 +99,7 @@ def make_reviews(shape: tuple[int, ...], row_dim: int, device: torch.device) -> 
     """Random reviews of that leading shape."""
     return {
         "embedding": torch.randn(*shape, row_dim, device=device, dtype=torch.float16),
-        "label": torch.randint(2, shape, device=device),
+        "label": torch.randint(NUM_CLASSES, shape, device=device),
         "helpful_vote": torch.rand(shape, device=device),
         "verified_purchase": torch.randint(2, shape, device=device, dtype=torch.int8),
     }
@@ -128,7 +129,7 @@ def _step(case: Case, variant: str, device: torch.device) -> None:
         name: (torch.zeros(width), torch.ones(width))
         for name, width in (("embedding", case.row_dim), ("helpful_vote", 1))
     }
-    model = build_model(config, statistics, case.key_dim, with_context=True)
+    model = build_model(config, statistics, case.key_dim, NUM_CLASSES, with_context=True)
     keys_Kd = torch.empty(case.num_keys, case.key_dim, device=device).normal_()
     kind = RetrievalStep if variant == STREAMED else MaterialisedStep
     history, estimator = MadeHistory(keys_Kd, case.row_dim), build_estimator("greedy", 1)

@@ -18,6 +18,7 @@ from raclib.tasks.amazon.labels import label_reviews
 from raclib.tasks.amazon.task import AmazonTask
 
 BEFORE, AFTER = 0, 1
+TIME_AXIS = "time of the review (dashed: the labelling rule changes)"
 PERIODS = {BEFORE: "before the rule change", AFTER: "after the rule change"}
 
 
@@ -37,16 +38,19 @@ class Comparison:
 
 
 def baselines(task: AmazonTask) -> dict[str, np.ndarray]:
-    """Probabilities of the two lines that learn nothing, `[N]` each, for the test examples."""
+    """Probabilities of the two lines that learn nothing, `[N, 2]` each, for the test examples."""
     config, rows = task.config, task.splits.test
     time, label = read_labels(task)
-    recent = recent_share(time, label, rows, config.evaluate.num_recent_labels)
+    recent = recent_share(
+        time, label, time[rows], task.num_classes, config.evaluate.num_recent_labels
+    )
     keys = KeySet.load(task.corpus)
     votes = neighbour_vote(
         keys,
         label,
         keys.keys[torch.from_numpy(rows)],
         torch.from_numpy(time[rows]),
+        task.num_classes,
         config.split.window,
         config.evaluate.num_neighbours,
     )
@@ -65,7 +69,7 @@ def evaluate(task: AmazonTask, probabilities: Mapping[str, np.ndarray]) -> Compa
     by_period = compare(test_label, period, probabilities, num_bootstrap, config.seed)
     middle = (splits.bin_edges[:-1] + splits.bin_edges[1:]) // 2
     figure = plot_over_time(
-        by_bin, pd.to_datetime(middle, unit="ms"), pd.to_datetime(cutoff, unit="ms")
+        by_bin, pd.to_datetime(middle, unit="ms"), pd.to_datetime(cutoff, unit="ms"), TIME_AXIS
     )
     return Comparison(by_bin, by_period, figure)
 
@@ -91,4 +95,5 @@ def report(comparison: Comparison, job: RunLogger, loggers: Mapping[str, RunLogg
 
 def _scores(table: pd.DataFrame, method: str, group: int, prefix: str) -> dict[str, float]:
     part = table[(table["method"] == method) & (table["group"] == group)]
-    return {f"{prefix}/{name}": float(value) for name, value in part[["score", "value"]].values}
+    defined = part[["score", "value"]].dropna().values
+    return {f"{prefix}/{name}": float(value) for name, value in defined}

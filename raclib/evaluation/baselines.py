@@ -12,21 +12,27 @@ TILE = 8192
 
 
 def recent_share(
-    time: np.ndarray, label: np.ndarray, rows: np.ndarray, num_recent: int
+    time: np.ndarray, label: np.ndarray, time_N: np.ndarray, num_classes: int, num_recent: int
 ) -> np.ndarray:
-    """Share of label 1 among the last labels before each row, `[N]`; its majority is above 0.5.
+    """Frequencies of the classes among the last labels known before each row's time, `[N, C]`.
 
     Args:
-        time: Times of all corpus rows, ascending.
-        label: Their labels.
-        rows: Row ids to predict.
-        num_recent: Labels looked at; fewer where the corpus begins (0.5 where there is none).
+        time: When each label of the corpus was known, ascending.
+        label: These labels, 0 to C - 1; -1 where there is none, which is passed over.
+        time_N: Times of the rows to predict, in any order; labels of earlier times are known.
+        num_classes: C.
+        num_recent: Labels looked at; fewer where the corpus begins (all classes are alike where
+            there is none).
     """
-    hi = np.searchsorted(time, time[rows])
-    lo = np.maximum(hi - num_recent, 0)
-    sums = np.concatenate([[0], np.cumsum(label)])
-    # Half a label of each kind keeps a run of equal labels from claiming certainty.
-    return (sums[hi] - sums[lo] + 0.5) / (hi - lo + 1)
+    time, label = time[label >= 0], label[label >= 0]
+    hi_N = np.searchsorted(time, time_N)
+    lo_N = np.maximum(hi_N - num_recent, 0)
+    count_NC = np.empty((len(time_N), num_classes))
+    places = np.argsort(label, kind="stable")  # of the labels of each class, ascending
+    bounds = np.searchsorted(label[places], np.arange(1, num_classes))
+    for number, mine in enumerate(np.split(places, bounds)):
+        count_NC[:, number] = np.searchsorted(mine, hi_N) - np.searchsorted(mine, lo_N)
+    return _share(count_NC)
 
 
 def neighbour_vote(
@@ -34,44 +40,55 @@ def neighbour_vote(
     label: np.ndarray,
     queries_Nd: Tensor,
     time_N: Tensor,
+    num_classes: int,
     window: int,
     num_neighbours: int,
     batch_size: int = 256,
 ) -> np.ndarray:
-    """Share of label 1 among the keys of highest product with each query, in its window, `[N]`.
+    """Frequencies of the classes among the keys of highest product with each query, `[N, C]`.
 
     Args:
-        keys: Keys of the whole corpus.
-        label: Labels of the whole corpus.
-        queries_Nd: Keys of the rows to predict, in time order.
-        time_N: Their times.
-        window: Rows of the sliding window.
+        keys: Keys of the whole corpus, and when their labels were known.
+        label: These labels, 0 to C - 1; -1 where there is none: such a key has no vote.
+        queries_Nd: Keys of the rows to predict; fastest in time order.
+        time_N: Times of the rows to predict; keys of earlier times are known.
+        num_classes: C.
+        window: Keys of the sliding window.
         num_neighbours: Neighbours that vote.
         batch_size: Queries at a time.
     """
     assert not isinstance(keys.keys, QuantizedKeys)
-    votes = [np.empty(0)]
+    label_K = torch.from_numpy(label).to(keys.keys.device)
+    has_vote_K = label_K >= 0
+    votes = [np.empty((0, num_classes))]
     batches = zip(queries_Nd.split(batch_size), time_N.split(batch_size), strict=True)
     num_batches = -(-len(queries_Nd) // batch_size)
     for queries_Bd, time_B in tqdm(batches, "neighbours", num_batches, unit="batch"):
         lo_B, hi_B = keys.window(time_B, window)
-        scores_BN, rows_BN = _search(queries_Bd, keys.keys, lo_B, hi_B, num_neighbours)
-        found_BN = torch.isfinite(scores_BN).cpu().numpy()
-        positive_B = (label[rows_BN.cpu().numpy()] * found_BN).sum(axis=1)
-        votes.append((positive_B + 0.5) / (found_BN.sum(axis=1) + 1))
+        best_BN, rows_BN = _search(queries_Bd, keys.keys, has_vote_K, lo_B, hi_B, num_neighbours)
+        # A place that found no key has a vote of weight 0.
+        weight_BN = torch.isfinite(best_BN).double()
+        count_BC = weight_BN.new_zeros(len(queries_Bd), num_classes)
+        count_BC.scatter_add_(1, label_K[rows_BN].clamp_min(0), weight_BN)
+        votes.append(_share(count_BC.cpu().numpy()))
     return np.concatenate(votes)
 
 
+def _share(count_NC: np.ndarray) -> np.ndarray:
+    # Half a label of each class keeps a run of equal labels from claiming certainty.
+    return (count_NC + 0.5) / (count_NC.sum(axis=1, keepdims=True) + count_NC.shape[1] / 2)
+
+
 def _search(
-    queries_Bd: Tensor, keys_Kd: Tensor, lo_B: Tensor, hi_B: Tensor, num: int
+    queries_Bd: Tensor, keys_Kd: Tensor, has_vote_K: Tensor, lo_B: Tensor, hi_B: Tensor, num: int
 ) -> tuple[Tensor, Tensor]:
-    """Exact best keys of a batch, tile by tile; -inf where there are fewer than `num`."""
+    """Exact best keys of a batch that vote, tile by tile; -inf where there are fewer than `num`."""
     best_BN = queries_Bd.new_full((len(queries_Bd), num), -torch.inf)
     rows_BN = torch.zeros_like(best_BN, dtype=torch.int64)
     for start in range(int(lo_B.min()), int(hi_B.max()), TILE):
         ids_T = torch.arange(start, min(start + TILE, int(hi_B.max())), device=keys_Kd.device)
         scores_BT = queries_Bd @ keys_Kd[ids_T[0] : ids_T[-1] + 1].to(queries_Bd.dtype).T
-        eligible_BT = (ids_T >= lo_B[:, None]) & (ids_T < hi_B[:, None])
+        eligible_BT = (ids_T >= lo_B[:, None]) & (ids_T < hi_B[:, None]) & has_vote_K[ids_T]
         scores_BT.masked_fill_(~eligible_BT, -torch.inf)
         scores_BX = torch.cat([best_BN, scores_BT], dim=1)
         rows_BX = torch.cat([rows_BN, ids_T.expand(len(queries_Bd), -1)], dim=1)

@@ -20,9 +20,9 @@ def compare(
     All methods are resampled with the same seed, so their intervals rest on the same examples.
 
     Args:
-        label: 0 or 1, `[N]`.
+        label: 0 to C - 1, integers `[N]`.
         group: Group of each example, integers `[N]`.
-        probabilities: For each method, the probability of label 1, `[N]`.
+        probabilities: For each method, the probabilities of the C classes, `[N, C]`.
         num_bootstrap: Bootstrap samples behind an interval.
         seed: Seed of the bootstrap.
 
@@ -37,8 +37,7 @@ def compare(
             values = score(label[chosen], probability[chosen])
             limits = intervals(label[chosen], probability[chosen], num_bootstrap, seed)
             rows += [
-                (method, number, chosen.sum(), name, float(values[name]), *limits[name])
-                for name in SCORES
+                (method, number, chosen.sum(), name, values[name], *limits[name]) for name in SCORES
             ]
     columns = ["method", "group", "num_examples", "score", "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

@@ -8,31 +8,42 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from raclib.metrics import SCORES
-
-HEADINGS = ("accuracy", "balanced", "AUROC", "log-loss", "calibration")
+HEADINGS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "auroc": "AUROC",
+    "average_precision": "avg precision",
+    "log_loss": "log-loss",
+    "calibration_error": "calibration",
+}
 FILE_WIDTH = 136
 LOWER_IS_BETTER = {"log_loss", "calibration_error"}
 
 
 def print_table(comparison: pd.DataFrame, titles: dict[int, str]) -> None:
-    """Prints one table a group: methods down, scores with 95 % intervals across, the best bold."""
+    """Prints one table a group: methods down, scores with 95 % intervals across, the best bold.
+
+    A score that is NaN throughout the comparison has no column.
+    """
+    defined = set(comparison.loc[comparison["value"].notna(), "score"])
+    names = [name for name in HEADINGS if name in defined]
     for group, title in titles.items():
         part = comparison[comparison["group"] == group]
         if part.empty:
             continue
         num_examples = part["num_examples"].iloc[0]
-        table = Table("", *HEADINGS, box=SIMPLE)
+        table = _table(names)
         table.title = f"{title} ({num_examples} test examples; half-width of the 95 % interval)"
         for method in part["method"].unique():
             mine = part[part["method"] == method].set_index("score")
-            table.add_row(method, *(_cell(mine.loc[name], part, name) for name in SCORES))
+            table.add_row(method, *(_cell(mine.loc[name], part, name) for name in names))
         print_rich(table)
 
 
@@ -40,13 +51,22 @@ def print_spread(scores: pd.DataFrame, title: str) -> None:
     """Prints mean, lowest and highest score of several runs.
 
     Args:
-        scores: One row a run, with its `method` and a column for each name of `SCORES`.
+        scores: One row a run, with its `method` and a column for each name of `SCORES`; one that is
+            NaN throughout is left out.
         title: Heading of the table.
     """
-    table = Table("", *HEADINGS, title=title, box=SIMPLE)
+    names = [name for name in HEADINGS if scores[name].notna().any()]
+    table = _table(names)
+    table.title = title
     for method, part in scores.groupby("method", sort=False):
-        table.add_row(str(method), *(spread(part[name]) for name in SCORES))
+        # In two lines: six scores with their ranges are wider than most terminals.
+        cells = (spread(part[name]).replace(" ", "\n") for name in names)
+        table.add_row(str(method), *cells)
     print_rich(table)
+
+
+def _table(names: Sequence[str]) -> Table:
+    return Table("", *(HEADINGS[name] for name in names), box=SIMPLE)
 
 
 def spread(values: pd.Series) -> str:
@@ -68,16 +88,18 @@ def _cell(row: pd.Series, part: pd.DataFrame, name: str) -> str:
 
 def plot_over_time(
     comparison: pd.DataFrame,
-    times: pd.DatetimeIndex,
-    cutoff: pd.Timestamp,
+    times: pd.DatetimeIndex | np.ndarray,
+    cutoff: pd.Timestamp | float,
+    xlabel: str,
     scores: Sequence[str] = ("accuracy", "balanced_accuracy", "log_loss"),
 ) -> Figure:
-    """Scores against time with 95 % bands, the day of the rule change marked.
+    """Scores against time with 95 % bands, the cutoff marked.
 
     Args:
         comparison: As made by `compare`, with time bins as groups.
-        times: Middle of every bin.
-        cutoff: Day to mark.
+        times: Middle of every bin: days, or numbers where times are, for example, of rows.
+        cutoff: Where the dashed line is.
+        xlabel: What times are, and what the dashed line marks.
         scores: One panel each.
     """
     figure, axes = plt.subplots(len(scores), 1, figsize=(9, 3 * len(scores)), sharex=True)
@@ -92,6 +114,8 @@ def plot_over_time(
         axis.set_ylabel(name.replace("_", " "))
         axis.grid(alpha=0.3)
     axes[0].legend(ncols=2, fontsize="small")
-    axes[-1].set_xlabel("time of the review (dashed: the labelling rule changes)")
+    axes[-1].set_xlabel(xlabel)
+    if not isinstance(times, pd.DatetimeIndex):
+        axes[-1].xaxis.set_major_formatter("{x:,.0f}")
     figure.tight_layout()
     return figure

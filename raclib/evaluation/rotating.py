@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 from scipy.stats import norm
+from torch.nn.functional import one_hot
 
 from raclib.evaluation.report import print_rich, spread
 from raclib.metrics import score
@@ -26,10 +27,7 @@ def over_time(method: str, seed: int, found: Predictions, num_bins: int) -> pd.D
     edges = np.linspace(0, len(found.label), num_bins + 1).astype(int)
     rows = [
         {"method": method, "seed": seed, "time": (number + 0.5) / num_bins}
-        | {
-            name: float(value)
-            for name, value in score(found.label[low:high], found.probability[low:high]).items()
-        }
+        | score(found.label[low:high], found.probability[low:high])
         for number, (low, high) in enumerate(pairwise(edges))
     ]
     return pd.DataFrame(rows)
@@ -62,7 +60,7 @@ def _recent_parts(task: RotatingTask) -> Iterator[tuple[np.ndarray, np.ndarray]]
         inputs_BND = batch["keys"][..., :dim].gather(1, recent_BN1.expand(-1, -1, dim))
         mean_BD = (inputs_BND * batch["sign"].gather(1, recent_BN1)).mean(1)
         side_B = (batch["x"][:, :dim] * mean_BD).sum(-1)
-        yield (side_B > 0).float().numpy(), batch["label"].numpy()
+        yield one_hot((side_B > 0).long(), 2).float().numpy(), batch["label"].numpy()
 
 
 def summarize(scores: pd.DataFrame, train_until: float) -> pd.DataFrame:

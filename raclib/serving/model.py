@@ -30,7 +30,7 @@ from raclib.retrieval.keys import KeySet
 from raclib.run.cli import parse
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.corpus import SCHEMA
-from raclib.tasks.amazon.labels import RatingRule
+from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, build_model
 from raclib.tasks.table.history import TableHistory
 from raclib.tasks.table.reader import TableReader
@@ -69,7 +69,8 @@ class ReviewModel(PythonModel):
             name: (torch.zeros(width), torch.ones(width))
             for name, width in (("embedding", self.encoder.dim), ("helpful_vote", 1))
         }
-        self.model = build_model(self.config, statistics, self.transform.dim, with_context).eval()
+        sizes = self.transform.dim, NUM_CLASSES
+        self.model = build_model(self.config, statistics, *sizes, with_context).eval()
         self.model.load_state_dict(weights)
         shards = ShardReader(choose_mount(corpus, "auto"))
         fetch = partial(shards.take, corpus)

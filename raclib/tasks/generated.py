@@ -59,6 +59,7 @@ class GeneratedTask(ABC):
     fields of `item_fields`, [B, K, ...]: what the classifier reads of a drawn row.
     """
 
+    num_classes = 2
     item_fields: tuple[str, ...]
     item_dim: int
 

@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +39,8 @@ def find_fitted(run_uri: str) -> Fitted | None:
     file = io.BytesIO(files.read_bytes(_file(run_uri)))
     state = torch.load(file, map_location="cpu", weights_only=True)
     test = {name: values.numpy() for name, values in state["test"].items()}
+    if test["probability"].ndim == 1:  # of label 1, as runs of two classes were kept once
+        test["probability"] = np.stack([1 - test["probability"], test["probability"]], axis=1)
     return Fitted(Predictions(**test), state["weights"])
 
 

@@ -17,7 +17,7 @@ class Predictions(NamedTuple):
     """What a model says of the examples of a split, and what is true.
 
     Attributes:
-        probability: Of label 1, float32 `[N]`.
+        probability: Of each of the C classes, float32 `[N, C]`.
         label: int64 `[N]`.
     """
 
@@ -29,7 +29,7 @@ class Predictions(NamedTuple):
 def predict(
     model: RetrievalClassifier, history: History | None, batch: Batch, config: RetrievalConfig
 ) -> Tensor:
-    """Probability of label 1 for a batch, `[B]` float32, by a model that stays in training mode.
+    """Probabilities of the classes, `[B, C]` float32, by a model that stays in training mode.
 
     Args:
         model: Query generator and classifier.
@@ -38,9 +38,9 @@ def predict(
         config: Whether the classifier sees its input.
     """
     model.eval()
-    probability_B = classify_greedy(model, history, batch, config).softmax(dim=1)[:, 1]
+    probability_BC = classify_greedy(model, history, batch, config).softmax(dim=1)
     model.train()
-    return probability_B
+    return probability_BC
 
 
 def classify_greedy(

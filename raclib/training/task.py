@@ -21,6 +21,11 @@ class Task(Protocol):
         ...
 
     @property
+    def num_classes(self) -> int:
+        """Classes that are told apart: labels are 0 to `num_classes` - 1."""
+        ...
+
+    @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
         ...

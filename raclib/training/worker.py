@@ -1,10 +1,10 @@
 """What every Ray Train worker does: steps and checkpoints, then its share of the predictions."""
 
+import math
 import resource
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import ray.train
 import ray.train.torch
 import torch
@@ -113,19 +113,20 @@ class Worker:
         found = []
         for number, part in enumerate(rows):
             # The shares of the others stay zero, so that their sum is the whole.
-            mine_2N = torch.zeros(2, len(part), device=self.device)
+            # The last column is the label, which float32 holds exactly.
+            mine_NX = torch.zeros(len(part), self.task.num_classes + 1, device=self.device)
             if number % self.num_workers == self.rank:
                 batch = self.task.load(split, part, self.device)
-                probability_N = predict(self.model, history, batch, self.task.config.retrieval)
-                mine_2N = torch.stack([probability_N, batch["label"].float()])
-            found.append(mine_2N)
+                mine_NX[:, :-1] = predict(self.model, history, batch, self.task.config.retrieval)
+                mine_NX[:, -1] = batch["label"]
+            found.append(mine_NX)
             bar.update(len(part))
         bar.close()
-        found_2N = torch.cat(found, dim=1)
+        found_NX = torch.cat(found)
         if self.num_workers > 1:
-            torch.distributed.all_reduce(found_2N)
-        probability, label = found_2N.cpu().numpy()
-        return Predictions(probability, label.astype(np.int64))
+            torch.distributed.all_reduce(found_NX)
+        found_NX = found_NX.cpu()
+        return Predictions(found_NX[:, :-1].numpy(), found_NX[:, -1].long().numpy())
 
     def _build_step(self) -> nn.Module:
         if not self.with_context:
@@ -170,7 +171,7 @@ class Worker:
         with self.timer("validate"):
             found = self.predict("validation")
         scores = score(found.label, found.probability)
-        return {f"validation/{name}": float(value) for name, value in scores.items()}
+        return {f"validation/{n}": value for n, value in scores.items() if not math.isnan(value)}
 
     def _progress_bar(self, total: int, what: str, unit: str) -> Bar:
         name = f"{self.logger.name}, {what}worker {self.rank}"

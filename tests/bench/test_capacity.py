@@ -98,7 +98,7 @@ def test_the_parameters_are_those_of_the_papers_model():
     width = Workload.row_dim
     statistics = {"embedding": width, "helpful_vote": 1}
     spread = {name: (torch.zeros(n), torch.ones(n)) for name, n in statistics.items()}
-    model = build_model(config, spread, config.key.dim, with_context=True)
+    model = build_model(config, spread, config.key.dim, 2, with_context=True)
     assert sum(values.numel() for values in model.parameters()) == Workload.num_parameters
     assert (Workload.batch_size, Workload.num_draws) == (
         config.train.batch_size,

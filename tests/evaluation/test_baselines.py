@@ -1,32 +1,66 @@
 """The two lines nobody should lose to, against plain loops."""
 
 import numpy as np
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raclib.evaluation import baselines
 from raclib.evaluation.baselines import neighbour_vote, recent_share
 from raclib.retrieval.keys import KeySet
 
 
+def share(labels, num_classes):
+    """Frequencies with half a label of each class."""
+    counts = np.bincount(labels, minlength=num_classes) + 0.5
+    return counts / counts.sum()
+
+
 def test_recent_share_looks_at_strictly_earlier_labels_only():
     time = np.array([1, 2, 2, 3, 4, 5])
     label = np.array([0, 1, 1, 1, 0, 0])
-    share = recent_share(time, label, np.arange(6), num_recent=2)
+    found = recent_share(time, label, time, num_classes=2, num_recent=2)
     expected = [0.5 / 1, 0.5 / 2, 0.5 / 2, 2.5 / 3, 2.5 / 3, 1.5 / 3]
-    np.testing.assert_allclose(share, expected)
+    np.testing.assert_allclose(found[:, 1], expected)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
 
 
-def test_votes_equal_a_plain_search(monkeypatch):
-    monkeypatch.setattr(baselines, "TILE", 7)
-    rng = np.random.default_rng(0)
+@given(
+    known=st.lists(st.tuples(st.integers(0, 20), st.integers(-1, 3)), max_size=40).map(sorted),
+    times=st.lists(st.integers(-1, 22), max_size=10),
+    num_recent=st.integers(1, 12),
+)
+def test_recent_share_equals_a_plain_count(known, times, num_recent):
+    time, label = np.array(known, dtype=np.int64).reshape(-1, 2).T
+    found = recent_share(time, label, np.array(times, dtype=np.int64), 4, num_recent)
+    assert found.shape == (len(times), 4)
+    for mine, now in zip(found, times, strict=True):
+        earlier = [value for when, value in known if when < now and value >= 0]
+        np.testing.assert_allclose(mine, share(np.array(earlier[-num_recent:], dtype=int), 4))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    num_classes=st.sampled_from([2, 5]), lowest=st.sampled_from([0, -1]), seed=st.integers(0, 99)
+)
+def test_votes_equal_a_plain_search(num_classes, lowest, seed):
+    rng = np.random.default_rng(seed)
     time = np.sort(rng.integers(0, 60, 100))
-    label = rng.integers(0, 2, 100)
-    keys = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
-    found = neighbour_vote(
-        KeySet(keys, torch.from_numpy(time)), label, keys, torch.from_numpy(time), 30, 5, 16
-    )
-    for row in range(100):
-        hi = np.searchsorted(time, time[row])
+    label = rng.integers(lowest, num_classes, 100)
+    # Rows to predict have times of their own, and need not be in order.
+    now = rng.integers(-1, 62, 50)
+    keys = torch.from_numpy(rng.standard_normal((100, 8))).float()
+    queries = torch.from_numpy(rng.standard_normal((50, 8))).float()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "TILE", 7)
+        corpus = KeySet(keys, torch.from_numpy(time))
+        found = neighbour_vote(
+            corpus, label, queries, torch.from_numpy(now), num_classes, 30, 5, batch_size=16
+        )
+    for row in range(50):
+        hi = np.searchsorted(time, now[row])
         eligible = np.arange(max(0, hi - 30), hi)
-        best = eligible[np.argsort(-(keys[eligible] @ keys[row]).numpy())][:5]
-        assert found[row] == (label[best].sum() + 0.5) / (len(best) + 1)
+        eligible = eligible[label[eligible] >= 0]
+        best = eligible[np.argsort(-(keys[eligible] @ queries[row]).numpy())][:5]
+        np.testing.assert_allclose(found[row], share(label[best], num_classes))

@@ -53,7 +53,7 @@ def test_lines_over_time_are_those_of_the_paper():
 
 def test_bins_are_scored_apart_and_summarised_before_and_after():
     label = np.tile([0, 1], 50)
-    wrong_late = np.where(np.arange(100) < 50, label, 1 - label).astype(np.float32)
+    wrong_late = np.eye(2, dtype=np.float32)[np.where(np.arange(100) < 50, label, 1 - label)]
     scores = rotating.over_time("x", 3, Predictions(wrong_late, label), 10)
     assert scores["accuracy"].tolist() == [1.0] * 5 + [0.0] * 5
     (row,) = rotating.summarize(scores, 0.5).itertuples()

@@ -8,6 +8,8 @@ from raclib.arrays import Arrays
 from raclib.ingest.config import date_to_ms
 from raclib.tasks.amazon.config import RuleConfig
 
+NUM_CLASSES = 2  # negative, positive
+
 
 def label_reviews(rating: np.ndarray, time: np.ndarray, rule: RuleConfig) -> np.ndarray:
     """1 where a review is positive under the rule of its own day, else 0; int64, any shape.

@@ -84,17 +84,20 @@ class Classifier(nn.Module):
     Args:
         config: Sizes; `retrieval.retrieve` says what of a retrieved row is read.
         tokens: Tokens of a review.
+        num_classes: Classes, of examples and of retrieved rows.
         num_draws: Retrieved rows of an example; 0 for the classifier without context.
     """
 
-    def __init__(self, config: AmazonConfig, tokens: ReviewTokens, num_draws: int) -> None:
+    def __init__(
+        self, config: AmazonConfig, tokens: ReviewTokens, num_classes: int, num_draws: int
+    ) -> None:
         super().__init__()
         self.tokens, self.stage = tokens, _stage(config.model)
-        self.head = nn.Linear(config.model.width, 2)
+        self.head = nn.Linear(config.model.width, num_classes)
         self.reads_rows = config.retrieval.retrieve == "row"
         self.start_1W = nn.Parameter(torch.zeros(1, config.model.width))
         if num_draws:
-            self.label = nn.Embedding(2, config.model.width)
+            self.label = nn.Embedding(num_classes, config.model.width)
             self.slot_SW = nn.Parameter(torch.randn(num_draws, config.model.width) * 0.02)
 
     def forward(
@@ -104,7 +107,7 @@ class Classifier(nn.Module):
         hide_input_B: Tensor | None = None,
         hide_items_BS: Tensor | None = None,
     ) -> Tensor:
-        """Logits `[B, 2]` of the two labels."""
+        """Logits `[B, C]` of the classes."""
         inputs_BNW = self.tokens(batch)
         # A start token that is never hidden: attention over nothing would be NaN.
         tokens = [self.start_1W.expand(len(inputs_BNW), 1, -1), inputs_BNW]
@@ -126,6 +129,7 @@ def build_model(
     config: AmazonConfig,
     statistics: Statistics,
     key_dim: int,
+    num_classes: int,
     with_context: bool,
 ) -> RetrievalClassifier:
     """A model with fresh weights.
@@ -134,10 +138,11 @@ def build_model(
         config: Sizes and switches.
         statistics: As for `ReviewTokens`.
         key_dim: Dimensions of a key.
+        num_classes: Classes, of examples and of retrieved rows.
         with_context: False for the classifier that retrieves nothing.
     """
     num_draws = config.retrieval.num_draws if with_context else 0
-    classify = Classifier(config, ReviewTokens(config.model, statistics), num_draws)
+    classify = Classifier(config, ReviewTokens(config.model, statistics), num_classes, num_draws)
     queries = (
         QueryGenerator(config, ReviewTokens(config.model, statistics), key_dim)
         if with_context

@@ -4,7 +4,7 @@ from raclib.corpus import Corpus, CorpusClient
 from raclib.ingest.config import date_to_ms
 from raclib.models.classifier import RetrievalClassifier
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.labels import RatingRule
+from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, STANDARDIZED, build_model
 from raclib.tasks.table.task import TableTask
 
@@ -14,10 +14,13 @@ class AmazonTask(TableTask):
 
     config: AmazonConfig
 
+    num_classes = NUM_CLASSES
+
     def __init__(self, config: AmazonConfig, corpus: Corpus, client: CorpusClient) -> None:
         rule, cutoff = RatingRule(config.rule), date_to_ms(config.rule.cutoff)
         super().__init__(config, corpus, client, rule, INPUTS, STANDARDIZED, cutoff)
 
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights."""
-        return build_model(self.config, self.statistics, self.key_dim, with_context)
+        sizes = self.key_dim, self.num_classes
+        return build_model(self.config, self.statistics, *sizes, with_context)

@@ -28,10 +28,10 @@ def reviews(*shape):
     }
 
 
-def make(retrieve="label", with_context=True):
+def make(retrieve="label", with_context=True, num_classes=2):
     torch.manual_seed(0)
     config = replace(CONFIG, retrieval=replace(CONFIG.retrieval, retrieve=retrieve))
-    return build_model(config, STATISTICS, 4, with_context).eval()
+    return build_model(config, STATISTICS, 4, num_classes, with_context).eval()
 
 
 def hide(*flags):
@@ -75,7 +75,7 @@ def test_inputs_of_retrieved_rows_matter_only_where_rows_are_retrieved(retrieve,
 def test_queries_start_as_a_mix_with_the_key_of_the_input():
     torch.manual_seed(0)
     config = replace(CONFIG, retrieval=replace(CONFIG.retrieval, initial_alpha=1e-6))
-    model, batch = build_model(config, STATISTICS, 4, True), reviews(2)
+    model, batch = build_model(config, STATISTICS, 4, 2, True), reviews(2)
     expected = batch["key"].float().unsqueeze(1).expand(2, 3, 4)
     torch.testing.assert_close(model.queries(batch), expected, atol=1e-4, rtol=0)
     assert model.queries.residual.alpha.item() == pytest.approx(1e-6, rel=1e-2)
@@ -83,7 +83,7 @@ def test_queries_start_as_a_mix_with_the_key_of_the_input():
 
 def test_without_the_residual_queries_do_not_see_the_key():
     config = replace(CONFIG, retrieval=replace(CONFIG.retrieval, residual_to_similarity=False))
-    model, batch = build_model(config, STATISTICS, 4, True), reviews(2)
+    model, batch = build_model(config, STATISTICS, 4, 2, True), reviews(2)
     other = {**batch, "key": torch.randn(2, 4)}
     torch.testing.assert_close(model.queries(batch), model.queries(other))
 
@@ -92,6 +92,16 @@ def test_the_classifier_without_context_has_no_query_generator():
     model = make(with_context=False)
     assert model.queries is None
     assert model.classify(reviews(5)).shape == (5, 2)
+
+
+@pytest.mark.parametrize("num_classes", [2, 1000])
+def test_every_class_has_a_logit_and_can_be_read(num_classes):
+    model, batch, retrieved = make(num_classes=num_classes), reviews(2), reviews(2, 3)
+    last = {**retrieved, "label": torch.full((2, 3), num_classes - 1)}
+    first = {**retrieved, "label": torch.zeros(2, 3, dtype=torch.int64)}
+    found = [model.classify(batch, rows, NOTHING, ITEMS) for rows in (first, last)]
+    assert found[0].shape == (2, num_classes)
+    assert not torch.allclose(*found)
 
 
 def test_constant_dimensions_standardise_to_zero():

@@ -57,7 +57,7 @@ def setting(time, history_rows):
     keys = torch.from_numpy(corpus.arrays["key"][history_rows]).float()
     key_set = KeySet(keys, torch.from_numpy(time[history_rows]), torch.from_numpy(history_rows))
     statistics = input_statistics(reader, np.arange(len(time)), STANDARDIZED, 0)
-    model = build_model(CONFIG, statistics, 4, with_context=True)
+    model = build_model(CONFIG, statistics, 4, 2, with_context=True)
     return corpus, reader, TableHistory(key_set, reader, 7, with_inputs=False), model
 
 
