@@ -11,7 +11,7 @@ import pyarrow as pa
 from raclib.corpus.files import local_path, normalise, resolve
 from raclib.errors import UserError
 from raclib.ingest.download import download
-from raclib.ingest.files import public_name, reading
+from raclib.ingest.names import public_name, reading
 from raclib.ingest.schema import Tally
 
 ReadFiles = Callable[[Sequence[str], Tally], Iterator[pa.Table]]

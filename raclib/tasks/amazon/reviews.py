@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from raclib.corpus.files import resolve
 from raclib.errors import UserError
-from raclib.ingest.files import public_name, reading
+from raclib.ingest.names import public_name, reading
 from raclib.ingest.schema import LINE, Tally
 
 # 1973 to 2100: a time in seconds by mistake would lie in January 1970.
