@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from raclib.errors import UserError
@@ -14,6 +15,7 @@ from raclib.ingest.text import BLOCK_BYTES, open_text
 from raclib.ingest.unify import check_names, join
 
 _OPTIONS = csv.ConvertOptions(null_values=[*csv.ConvertOptions().null_values, "None", "<NA>"])
+_HUGE = r"^[+-]?\d{19,}$"
 _COUNTS = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
 _COLUMN = re.compile(r"In CSV column #(\d+):(?: Row #(\d+):)? CSV conversion error to (.*?):")
 
@@ -23,7 +25,8 @@ class CsvReader:
     """Rows of a CSV file.
 
     An empty value is missing in a column of numbers or times, as are `NA`, `null` and the like, and
-    an empty string in a column of strings, where `NA` is a string like others.
+    an empty string in a column of strings, where `NA` is a string like others. A column of integers
+    of which some exceed int64 is one of strings.
     """
 
     uri: str
@@ -82,12 +85,26 @@ def _inferred(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Schema:
     text = pa.BufferOutputStream()
     csv.write_csv(batch.select(names), text, csv.WriteOptions(include_header=False))
     buffer = text.getvalue()
-    return csv.read_csv(
+    table = csv.read_csv(
         pa.BufferReader(buffer),
         csv.ReadOptions(column_names=names, block_size=buffer.size + 1),
         csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         _OPTIONS,
-    ).schema
+    )
+    return pa.schema(
+        {
+            name: pa.string() if _loses_digits(table[name], batch[name]) else table[name].type
+            for name in names
+        }
+    )
+
+
+def _loses_digits(numbers: pa.ChunkedArray, text: pa.Array) -> bool:
+    """Whether integers too large for int64, ids most likely, would become rounded floats."""
+    if not pa.types.is_floating(numbers.type):
+        return False
+    largest = pc.max(pc.abs(numbers)).as_py() or 0
+    return largest >= 2.0**63 and pc.any(pc.match_substring_regex(text, _HUGE)).as_py()
 
 
 def _reason(error: Exception, kinds: Mapping[str, pa.DataType]) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from raclib.errors import UserError
-from raclib.ingest.locations import describe_file, find_files, public_name
+from raclib.ingest.find import find_files
+from raclib.ingest.locations import public_name
+from raclib.ingest.opening import describe_file
 from raclib.ingest.readers import open_reader
 from raclib.ingest.unify import conform, unify
 
@@ -34,7 +36,7 @@ class TableFiles:
         """The files that paths, folders, globs, fsspec URIs or http(s) URLs mean.
 
         Raises:
-            UserError: if there is no such file, or one is given twice (`locations.find_files`).
+            UserError: if there is no such file, or one is given twice (`find.find_files`).
         """
         return cls(find_files(inputs))
 
@@ -61,8 +63,8 @@ class TableFiles:
         """The rows of the files, in order.
 
         Args:
-            columns: Which columns, in which order; all by default. Others are not read from Parquet
-                and Arrow, nor converted from text.
+            columns: Which columns, at least one, in which order; all by default. Others are not
+                read from Parquet and Arrow, nor kept of text.
             batch_rows: The most rows a batch.
 
         Yields:
@@ -99,6 +101,7 @@ class TableFiles:
         schema = self.schema()
         if columns is None:
             return schema
+        assert columns, "rows without a column cannot be told"
         for name in columns:
             if name not in schema.names:
                 known = ", ".join(map(repr, schema.names))

@@ -8,7 +8,8 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 
 from raclib.errors import UserError
-from raclib.ingest.locations import file_name, open_file, public_name
+from raclib.ingest.locations import file_name, public_name
+from raclib.ingest.opening import open_file
 
 FormatName = Literal["Parquet", "Arrow file", "Arrow stream", "CSV", "JSON lines"]
 HEAD_BYTES = 2**16

@@ -12,7 +12,8 @@ from raclib.errors import UserError
 from raclib.ingest.csv_reader import CsvReader
 from raclib.ingest.formats import kind_of
 from raclib.ingest.json_reader import JsonReader
-from raclib.ingest.locations import is_local, open_file, public_name
+from raclib.ingest.locations import is_local, public_name
+from raclib.ingest.opening import open_file
 from raclib.ingest.text import is_arrows
 
 # A column chunk of Parquet is read in pieces of this size, however large a row group is.

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from raclib.errors import UserError
-from raclib.ingest.locations import open_file, public_name
+from raclib.ingest.locations import public_name
+from raclib.ingest.opening import open_file
 
 BLOCK_BYTES = 4 * 2**20
 """How much text is parsed at a time: a row may not be longer."""
@@ -17,7 +18,7 @@ def open_text(uri: str, compression: str | None) -> Iterator[pa.NativeFile]:
     """The unpacked bytes of a file.
 
     Args:
-        uri: As `locations.find_files` gives it.
+        uri: As `find.find_files` gives it.
         compression: `gzip`, `bz2`, `zstd` or None.
 
     Raises:

@@ -105,7 +105,8 @@ def _whole_numbers(column: pa.Array, name: str) -> tuple[np.ndarray, np.ndarray]
         # 2**63 itself is a float, the largest int64 is not.
         fits = pc.and_(pc.greater_equal(floats, -(2.0**63)), pc.less(floats, 2.0**63))
         column = pc.if_else(fits, column, None)
-        if pc.any(pc.not_equal(column, pc.floor(column))).as_py():
+        is_integer = pa.types.is_integer(column.type)
+        if not is_integer and pc.any(pc.not_equal(column, pc.floor(column))).as_py():
             raise UserError(
                 f"{name}: numbers with fractions; give timestamps, or whole numbers of a finer unit"
             )
@@ -143,4 +144,4 @@ def _advice(numbers_K: np.ndarray) -> str:
                 f"numbers that look like unit {unit!r}: {first.astype('datetime64[D]')} to "
                 f"{last.astype('datetime64[D]')}; give --time_unit {unit}"
             )
-    return f"{ask}; no unit of time makes all of them dates of 1980 to 2099, so perhaps row"
+    return f"{ask}; none makes all of them dates of 1980 to 2099: row if they only order the rows"

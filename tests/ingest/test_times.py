@@ -141,7 +141,7 @@ def test_other_numbers():
         (pa.array([21699360]), None, "give --time_unit minute"),
         (pa.array([361656]), None, "give --time_unit hour"),
         (pa.array([15069]), None, "give --time_unit day"),
-        (pa.array([0, 45311]), None, "perhaps row"),
+        (pa.array([0, 45311]), None, "row if they only order"),
         (pa.array([None], pa.int64()), None, "give --time_unit (ns, us"),
     ],
 )
