@@ -101,7 +101,7 @@ def _cat_ranges(corpus: Corpus) -> Fetch:
     def fetch(ids: Array) -> list[bytes]:
         paths, starts = np.empty(len(ids), object), np.empty(len(ids), np.int64)
         for shard, where, rows in split(ids, corpus.starts):
-            paths[where] = files.field_uri(root, corpus.shards[shard].id, "row")
+            paths[where] = f"{root}/{corpus.shards[shard].path('row')}"
             starts[where] = begins[shard] + rows * width
         return fs.cat_ranges(paths.tolist(), starts.tolist(), (starts + width).tolist())
 

@@ -2,6 +2,7 @@
 
 from raclib.corpus.client import CorpusClient, PendingFetch
 from raclib.corpus.corpus import Corpus, open_corpus
+from raclib.corpus.extend import add_field
 from raclib.corpus.manifest import Field, FileInfo, ShardInfo
 from raclib.corpus.store import CorpusStore
 from raclib.corpus.writer import CorpusWriter, publish, write_field
@@ -15,6 +16,7 @@ __all__ = [
     "FileInfo",
     "PendingFetch",
     "ShardInfo",
+    "add_field",
     "open_corpus",
     "publish",
     "write_field",

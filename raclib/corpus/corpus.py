@@ -73,11 +73,15 @@ class Corpus:
             raise UserError(f"field {name!r}: the corpus has {', '.join(self.fields)}")
         return self.fields[name]
 
+    def file_uri(self, shard: ShardInfo, name: str) -> str:
+        """Where a field of a shard is stored."""
+        return f"{self.uri}/{shard.path(name)}"
+
     def column(self, shard: ShardInfo, name: str) -> Column:
         """A field of a shard: mapped where the corpus is on this machine, else read whole."""
-        uri = files.field_uri(self.uri, shard.id, name)
-        path = files.local_path(uri)
         what = (self.field(name), shard.num_rows, shard.files[name])
+        uri = self.file_uri(shard, name)
+        path = files.local_path(uri)
         if path:
             return Column.map(path, *what)
         return Column(files.read_bytes(uri), *what, uri)

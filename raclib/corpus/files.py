@@ -48,11 +48,6 @@ def manifest_uri(uri: str, version: int) -> str:
     return f"{uri}/manifests/{version:08d}.json"
 
 
-def field_uri(uri: str, shard_id: str, field_name: str) -> str:
-    """Where a field of a shard is stored."""
-    return f"{uri}/shards/{shard_id}/{field_name}.npy"
-
-
 def read_bytes(uri: str) -> bytes:
     """All bytes of a file.
 

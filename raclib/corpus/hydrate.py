@@ -92,7 +92,7 @@ def _fits(mount: Mount, held: int, num_bytes: int) -> bool:
 
 def _copy(reader: RangeReader, corpus: Corpus, shard: ShardInfo, name: str, path: Path) -> Column:
     """Copies and verifies a file before it gets its name, so that half a file is never found."""
-    source, info = files.field_uri(corpus.uri, shard.id, name), shard.files[name]
+    source, info = corpus.file_uri(shard, name), shard.files[name]
     edges = range(0, info.num_bytes, RANGE_BYTES)
     ranges = [(lo, min(lo + RANGE_BYTES, info.num_bytes)) for lo in edges]
     with files.clear_errors(f"copy of {source} in {path.parent}"), write_atomic(str(path)) as file:

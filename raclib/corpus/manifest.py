@@ -26,6 +26,7 @@ DTYPES += ("float16", "float32", "float64")
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHARD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _CHECKSUM = re.compile(r"[0-9a-f]{32}")
+_TOKEN = re.compile(r"[0-9a-f]{12}")
 
 Record = TypeVar("Record")
 
@@ -83,23 +84,34 @@ class Field:
 
 @dataclass(frozen=True)
 class FileInfo:
-    """Size of a shard file in bytes, and the checksum (xxh3_128, hex) of its header and block sums.
+    """One field of one shard, in a file.
 
-    Every block of rows has a checksum inside the file; this one vouches for those.
+    Args:
+        num_bytes: Size of the file.
+        checksum: xxh3_128 (hex) of its header and block sums. Every block of rows has a checksum
+            inside the file; this one vouches for those.
+        token: 12 hexadecimal digits in the file's name, where the field was added to a shard that
+            was there; so two versions of a field are two files.
+
+    Raises:
+        UserError: if checksum or token is not hexadecimal.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     num_bytes: int
     checksum: str
+    token: str | None = None
 
     def __post_init__(self) -> None:
         if not _CHECKSUM.fullmatch(self.checksum):
             raise UserError(f"checksum {self.checksum!r} is not 32 hexadecimal digits")
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise UserError(f"token {self.token!r} is not 12 hexadecimal digits")
 
     def to_json(self) -> dict[str, Any]:
-        """JSON value of this file's size and checksum."""
-        return asdict(self)
+        """JSON value of this file."""
+        return _to_json(self)
 
     @classmethod
     def from_json(cls, value: Any) -> "FileInfo":
@@ -115,7 +127,7 @@ class ShardInfo:
         id: Name of the shard's folder: letters, digits, `_` and `-`.
         num_rows: Rows, at least one.
         time_range: First and last time, milliseconds.
-        files: Size and checksum of each field's file.
+        files: Each field's file.
 
     Raises:
         UserError: if any of these cannot be.
@@ -136,9 +148,13 @@ class ShardInfo:
         if self.time_range[0] > self.time_range[1]:
             raise UserError(f"shard {self.id}: time range {list(self.time_range)} is reversed")
 
+    def path(self, name: str) -> str:
+        """Where a field of this shard is stored, under the corpus."""
+        return field_path(self.id, name, self.files[name].token)
+
     def to_json(self) -> dict[str, Any]:
         """JSON value of this shard."""
-        return asdict(self)
+        return _to_json(self)
 
     @classmethod
     def from_json(cls, value: Any) -> "ShardInfo":
@@ -195,7 +211,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON."""
-        value = {**asdict(self), "num_rows": self.num_rows, "time_range": self.time_range}
+        value = {**_to_json(self), "num_rows": self.num_rows, "time_range": self.time_range}
         return json.dumps(value, indent=1, allow_nan=False).encode()
 
     @classmethod
@@ -216,6 +232,11 @@ class Manifest:
         if num_rows != manifest.num_rows or _as_tuple(time_range) != manifest.time_range:
             raise UserError(f"{name}: num_rows or time_range contradict the shards")
         return manifest
+
+
+def field_path(shard_id: str, name: str, token: str | None = None) -> str:
+    """Where a field of a shard is stored, under the corpus."""
+    return f"shards/{shard_id}/{name}{'-' + token if token else ''}.npy"
 
 
 def parse(kind: type[Record], value: Any, name: str) -> Record:
@@ -239,6 +260,11 @@ def check_fields(fields: Mapping[str, Field]) -> None:
             f"fields: {TIME!r} is {fields.get(TIME)}; a corpus needs {TIME!r} as Field('int64'), "
             "milliseconds"
         )
+
+
+def _to_json(record: Any) -> dict[str, Any]:
+    # What is absent is left out: manifests without tokens are read by every raclib.
+    return asdict(record, dict_factory=lambda items: {k: v for k, v in items if v is not None})
 
 
 def _check_order(shards: tuple[ShardInfo, ...]) -> None:

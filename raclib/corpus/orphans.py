@@ -29,7 +29,7 @@ def find_orphans(uri: str, min_age_s: float) -> dict[str, int]:
     wanted = {f"manifests/{version:08d}.json" for version in versions}
     for version in versions:
         for shard in open_corpus(uri, version).shards:
-            wanted.update(f"shards/{shard.id}/{name}.npy" for name in shard.files)
+            wanted.update(shard.path(name) for name in shard.files)
     ours = (path for path in present if path.startswith(("manifests/", "shards/")))
     orphans = (path for path in ours if path not in wanted)
     return {path: present[path] for path in orphans if _age(f"{uri}/{path}") >= min_age_s}

@@ -31,7 +31,8 @@ class ShardReader:
         self._ranges = RangeReader()
         self._cache: BlockCache | None = None
         self._lock = threading.Lock()
-        self._columns: dict[tuple[str, str], Column] = {}
+        # A server holds several versions of a corpus, and a field may have a file for each.
+        self._columns: dict[str, Column] = {}
         # Each mapped file holds a descriptor, and a usual soft limit of 1024 is soon reached.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -43,16 +44,18 @@ class ShardReader:
             UserError: if the file is missing or damaged, or cannot be copied.
         """
         shard = corpus.shards[number]
-        found = self._columns.get((shard.id, name))
+        path = shard.path(name)
         # Two threads may mount the same; the first to end wins.
-        return found or self._columns.setdefault((shard.id, name), self._open(corpus, shard, name))
+        found = self._columns.get(path)
+        return found or self._columns.setdefault(path, self._open(corpus, shard, name))
 
     def find(self, corpus: Corpus, number: int, name: str) -> Column | None:
         """The same if the file is on this machine already; None if not."""
         shard = corpus.shards[number]
-        found = self._columns.get((shard.id, name)) or self._find(corpus, shard, name)
+        path = shard.path(name)
+        found = self._columns.get(path) or self._find(corpus, shard, name)
         if found:
-            self._columns[shard.id, name] = found
+            self._columns[path] = found
         return found
 
     def take(self, corpus: Corpus, row_ids: Array, fields: tuple[str, ...]) -> dict[str, Array]:
@@ -74,11 +77,11 @@ class ShardReader:
             return hydrate(self.mount, self._ranges, corpus, shard, name)
         with self._lock:
             self._cache = self._cache or BlockCache(self.mount, self._ranges)
-        uri = files.field_uri(corpus.uri, shard.id, name)
+        uri = corpus.file_uri(shard, name)
         return RangeColumn(uri, field, shard.num_rows, shard.files[name], self._cache)
 
     def _find(self, corpus: Corpus, shard: ShardInfo, name: str) -> Column | None:
         if self.mount.kind != "mmap":
             return find_copy(self.mount, corpus, shard, name)
-        path = files.local_path(files.field_uri(corpus.uri, shard.id, name))
+        path = files.local_path(corpus.file_uri(shard, name))
         return corpus.column(shard, name) if path and path.exists() else None

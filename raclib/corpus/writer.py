@@ -4,6 +4,7 @@ import json
 import secrets
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
@@ -14,11 +15,26 @@ from raclib.corpus.atomic import create_exclusive
 from raclib.corpus.column import write_column
 from raclib.corpus.corpus import Corpus, latest_version, open_corpus
 from raclib.corpus.gather import Array
-from raclib.corpus.manifest import TIME, Field, FileInfo, Manifest, ShardInfo, check_fields
+from raclib.corpus.manifest import (
+    TIME,
+    Field,
+    FileInfo,
+    Manifest,
+    ShardInfo,
+    check_fields,
+    field_path,
+)
 from raclib.errors import UserError
 
 
-def write_field(uri: str, shard_id: str, field_name: str, field: Field, array: Array) -> FileInfo:
+def write_field(
+    uri: str,
+    shard_id: str,
+    field_name: str,
+    field: Field,
+    array: Array,
+    token: str | None = None,
+) -> FileInfo:
     """Writes one field of one shard, atomically; writing it again replaces it.
 
     A shard id belongs to one writer: two that write different rows under one id damage it.
@@ -29,15 +45,17 @@ def write_field(uri: str, shard_id: str, field_name: str, field: Field, array: A
         field_name: Name of the field.
         field: Its type and shape.
         array: Rows `[N, *field.shape]` in time order, N at least 1; may be a memory map.
+        token: Set to add the field to a shard that is published; see `FileInfo`.
 
     Returns:
-        Size and checksum, for the shard's `ShardInfo`.
+        What the shard's `ShardInfo` says of the file.
 
     Raises:
         UserError: if the array is not of that type and shape, or cannot be written.
     """
     check_array(field_name, field, array)
-    return write_column(files.field_uri(uri, shard_id, field_name), field, array)
+    path = f"{uri}/{field_path(shard_id, field_name, token)}"
+    return replace(write_column(path, field, array), token=token)
 
 
 def publish(
@@ -68,8 +86,8 @@ def publish(
         create_exclusive(files.manifest_uri(uri, version), manifest.to_bytes())
     except FileExistsError as error:
         raise UserError(
-            f"{uri}: version {version} was published by another writer; nothing is lost, append "
-            "again on top of it"
+            f"{uri}: version {version} was published by another writer; nothing is lost, open "
+            "that and do it again"
         ) from error
     return Corpus(uri, manifest)
 
@@ -243,7 +261,7 @@ def _check_written(uri: str, manifest: Manifest) -> None:
     sizes = files.list_files(f"{uri}/shards")
     for shard in manifest.shards:
         for name, info in shard.files.items():
-            found = sizes.get(f"{shard.id}/{name}.npy")
+            found = sizes.get(shard.path(name).removeprefix("shards/"))
             if found != info.num_bytes:
                 raise UserError(
                     f"{uri}: shard {shard.id}: field {name}: {found or 'no'} bytes are written, "

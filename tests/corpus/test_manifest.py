@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,19 @@ def test_survives_json():
     shard = manifest.shards[0]
     assert ShardInfo.from_json(json.loads(json.dumps(shard.to_json()))) == shard
     assert FileInfo.from_json(shard.files["label"].to_json()) == shard.files["label"]
+
+
+def test_absent_tokens_are_left_out():
+    """Manifests of fields that were never added are the same bytes as ever."""
+    manifest = make_manifest()
+    value = json.loads(manifest.to_bytes())
+    assert list(value["shards"][0]["files"]["label"]) == ["num_bytes", "checksum"]
+    files = {**manifest.shards[0].files, "label": FileInfo(300, "0" * 32, "0123456789ab")}
+    shards = (replace(manifest.shards[0], files=files),)
+    added = replace(manifest, shards=shards, provenance={"nothing": None})
+    assert Manifest.from_bytes(added.to_bytes(), "m") == added
+    assert added.shards[0].path("label") == "shards/00-ab/label-0123456789ab.npy"
+    assert added.shards[0].path("time") == "shards/00-ab/time.npy"
 
 
 def edit(path: tuple, value) -> bytes:
@@ -46,6 +60,8 @@ def edit(path: tuple, value) -> bytes:
         (("shards", 0, "time_range"), [9, 5], "reversed"),
         (("shards", 0, "files", "label", "num_bytes"), 2**50, "do not hold"),
         (("shards", 0, "files", "label", "checksum"), "x", "checksum"),
+        (("shards", 0, "files", "label", "token"), "../../x", "token"),
+        (("shards", 0, "files", "label", "token"), 1, "token"),
         (("shards", 0, "files", "../label"), {"num_bytes": 1, "checksum": "0" * 32}, "fields"),
         (("fields", "label", "shape"), [2**40, 2**40], "shape"),
         (("fields", "label", "shape"), [-1], "shape"),
