@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 MINILM_MAX_TOKENS = 128
 Texts = Mapping[str, Sequence[str]]
-"""The texts of some rows, column by column."""
+"""The texts of some rows, by column."""
 
 
 class Encoder(Protocol):
-    """Embeds texts.
+    """Embeds the texts of rows.
 
     Attributes:
         dim: Width of an embedding.
@@ -86,12 +86,14 @@ class HashingEncoder:
 
     def encode(self, texts: Texts) -> np.ndarray:
         """Embeddings `[N, dim]`, float32, of unit length (zeros where there is no word)."""
-        words = [" ".join(row) for row in zip(*texts.values(), strict=True)]
+        words = map(" ".join, zip(*texts.values(), strict=True))
         return self._vectorizer.transform(words).toarray()
 
 
 class SentenceEncoder:
-    """A sentence-transformers model, fed `<title>...</title><text>...</text>`, by column.
+    """A sentence-transformers model, fed `<title>{title}</title><text>{text}</text>` and the like.
+
+    A text that is alone in its row comes without tags.
 
     Args:
         model: The model.
@@ -111,12 +113,8 @@ class SentenceEncoder:
 
     def encode(self, texts: Texts) -> np.ndarray:
         """Embeddings `[N, dim]`, float32, of unit length."""
-        formatted = [
-            "".join(f"<{name}>{text}</{name}>" for name, text in zip(texts, row, strict=True))
-            for row in zip(*texts.values(), strict=True)
-        ]
         embeddings = self.model.encode(
-            formatted,
+            _tagged(texts),
             prompt=self.prompt or None,
             batch_size=self.batch_size,
             normalize_embeddings=True,
@@ -124,6 +122,14 @@ class SentenceEncoder:
             convert_to_tensor=True,
         )
         return embeddings.float().cpu().numpy()
+
+
+def _tagged(texts: Texts) -> list[str]:
+    rows = list(zip(*texts.values(), strict=True))
+    if len(texts) == 1:
+        return [text for (text,) in rows]
+    form = "".join(f"<{name}>{{}}</{name}>" for name in texts)
+    return [form.format(*row) for row in rows]
 
 
 def _build_minilm(batch_size: int, device: str) -> Encoder:

@@ -1,17 +1,19 @@
-"""The small frozen key of a row: a projection of its embedding, and its time if wanted."""
+"""The small frozen key of a row: a projection of its place, its time if wanted, its ids."""
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
+from raclib.arrays import Arrays
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import read_bytes
 from raclib.errors import UserError
 from raclib.ingest.config import KeyConfig
+from raclib.ingest.key_space import ENTITY_DIMS, KeySpace, entity_part
 
 # Keys depend on no seed of a run: runs of several seeds share one corpus.
 SEED = 0
@@ -24,24 +26,28 @@ def describe_keys(config: KeyConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class KeyTransform:
-    """Turns embeddings and times into keys; fitted on rows before the cutoff only.
+    """Turns encoded rows and times into keys; fitted on rows before the cutoff only.
 
-    The text part is `(embedding - mean_D) @ projection_Dd`, of unit length where `normalize`. With
+    The first part is `(place - mean_D) @ projection_Dd`, of unit length where `normalize`; the
+    place of a row is its embedding, or what `KeySpace` makes of all it holds. With
     tau = (time - first) / (cutoff - first), which is 0 at the first row and 1 at the cutoff, the
     time part is tau itself (`time_linear`) and `time_fourier` pairs sin, cos of (pi / 2) 2^i tau,
     i = 0, 1, ... (the slowest makes a quarter turn until the cutoff). It is scaled
-    so that its length at the cutoff is `time_weight` times the text part's: 1 where `normalize`,
-    else the root mean square length over the rows fitted on.
+    so that its length at the cutoff is `time_weight` times the first part's: 1 where `normalize`,
+    else the root mean square length over the rows fitted on. Ids follow; see `entity_part`.
 
     Attributes:
-        mean_D: Subtracted from embeddings, float32.
-        projection_Dd: Applied to embeddings, float32.
-        normalize: Whether the text part has unit length.
+        mean_D: Subtracted from places, float32.
+        projection_Dd: Applied to places, float32.
+        normalize: Whether the first part has unit length.
         first: Time of the first row, ms since 1970.
         cutoff: Time of the cutoff, ms since 1970.
         time_linear: Whether the time part has tau.
         time_fourier: Pairs of the time part.
         time_scale: Factor of the time part.
+        category_scale_c, embedding_scale: See `KeySpace`.
+        num_entities: Columns of ids.
+        entity_weight: Length of the part of each.
     """
 
     mean_D: np.ndarray
@@ -52,23 +58,29 @@ class KeyTransform:
     time_linear: bool
     time_fourier: int
     time_scale: float
+    category_scale_c: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    embedding_scale: float = 1.0
+    num_entities: int = 0
+    entity_weight: float = 0.0
 
     @classmethod
     def fit(
-        cls, config: KeyConfig, embeddings: np.ndarray, first: int, cutoff: int
+        cls, config: KeyConfig, rows: Arrays, first: int, cutoff: int, entity_weight: float = 0.0
     ) -> "KeyTransform":
         """Fits the transform.
 
         Args:
             config: Which kind, and the time features.
-            embeddings: Rows `[N, D]` before the cutoff.
+            rows: Encoded rows before the cutoff, `[N, ...]` each: those of `KeySpace`, `entities`.
             first: Time of the first row, ms since 1970.
             cutoff: Time of the cutoff, ms since 1970, after the first row's.
+            entity_weight: Length of the part of an id.
 
         Raises:
-            UserError: if the key is wider than the embedding, or PCA has too few rows.
+            UserError: if the key is wider than the place of a row, or PCA has too few rows.
         """
-        rows_ND = embeddings.astype(np.float32)
+        space = KeySpace.fit(rows)
+        rows_ND = space(rows)
         mean_D, projection_Dd = _fit_projection(config, rows_ND)
         text_Nd = (rows_ND - mean_D) @ projection_Dd
         length = 1.0 if config.normalize else float(np.sqrt((text_Nd**2).sum(axis=1).mean()))
@@ -82,19 +94,28 @@ class KeyTransform:
             config.time_linear,
             config.time_fourier,
             config.time_weight * length / float(np.sqrt(num_unit)),
+            space.category_scale_c,
+            space.embedding_scale,
+            rows["entities"].shape[1] if "entities" in rows else 0,
+            entity_weight,
         )
 
     @property
     def dim(self) -> int:
         """Width of a key."""
-        return self.projection_Dd.shape[1] + self.time_linear + 2 * self.time_fourier
+        place = self.projection_Dd.shape[1]
+        return place + self.time_linear + 2 * self.time_fourier + self.num_entities * ENTITY_DIMS
 
-    def transform(self, embeddings: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """Keys `[N, dim]`, float32, of embeddings `[N, D]` and times `[N]` in ms since 1970."""
-        text_Nd = (embeddings.astype(np.float32) - self.mean_D) @ self.projection_Dd
+    def transform(self, rows: Arrays, time: np.ndarray) -> np.ndarray:
+        """Keys `[N, dim]`, float32, of encoded rows and times `[N]` in ms since 1970."""
+        space = KeySpace(self.category_scale_c, self.embedding_scale)
+        text_Nd = (space(rows) - self.mean_D) @ self.projection_Dd
         if self.normalize:
             text_Nd /= np.maximum(np.linalg.norm(text_Nd, axis=1, keepdims=True), 1e-12)
-        return np.concatenate([text_Nd, self._time_features(time)], axis=1)
+        parts = [text_Nd, self._time_features(time)]
+        if self.num_entities:
+            parts.append(entity_part(rows["entities"], self.entity_weight))
+        return np.concatenate(parts, axis=1)
 
     def to_bytes(self) -> bytes:
         """The transform as a .npz file."""

@@ -9,7 +9,7 @@ MINILM_DIM = 384
 
 
 class PrecomputedEmbeddings:
-    """Embeddings made before, one row a line of what is read; memory mapped.
+    """Embeddings made before, one row a line that is read; memory mapped.
 
     Args:
         path: A .npy file `[lines, dim]`, float16 or float32.
@@ -35,20 +35,11 @@ class PrecomputedEmbeddings:
             )
         self.dim = self._rows.shape[1]
 
-    def check(self, num_lines: int, config: EncoderConfig, nouns: str) -> None:
-        """Checks that there is a row for every line, of the encoder's width.
-
-        Args:
-            num_lines: Lines read, malformed ones included.
-            config: The encoder that should have made the rows.
-            nouns: What the lines hold, for the message.
-
-        Raises:
-            UserError: if it is not so.
-        """
+    def check(self, num_lines: int, config: EncoderConfig, what: str) -> None:
+        """Raises UserError unless there is a row for every line, of the encoder's width."""
         if len(self._rows) != num_lines:
             raise UserError(
-                f"encoder.precomputed: {self.path}: has {len(self._rows)} rows, the {nouns} have "
+                f"encoder.precomputed: {self.path}: has {len(self._rows)} rows, the {what} have "
                 f"{num_lines} lines; give one row a line, skipped lines included"
             )
         width = {"hashing": config.dim, "minilm": MINILM_DIM}.get(config.kind, self.dim)

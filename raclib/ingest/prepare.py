@@ -1,7 +1,6 @@
-"""From rows to a corpus: read, sort, embed, key, publish. A killed run continues."""
+"""From rows to a corpus: read, sort, encode, key, publish. A killed run continues."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import ray
@@ -12,56 +11,31 @@ from raclib.corpus import Corpus, open_corpus, publish
 from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import normalise
 from raclib.errors import UserError
-from raclib.ingest.embed import ShardEncoder, ShardEncoderActor, embedded_fields
-from raclib.ingest.encoders import check_encoder, describe_encoder
-from raclib.ingest.key_shards import (
-    KeyWriter,
-    finished_shards,
-    key_field,
-    keyed_by,
-    read_sample,
-)
-from raclib.ingest.keys import KeyTransform, describe_keys
-from raclib.ingest.precomputed import PrecomputedEmbeddings
-from raclib.ingest.recipe import Recipe
+from raclib.ingest.encode import ShardEncoder, ShardEncoderActor, encoded_fields
+from raclib.ingest.key_shards import KeyWriter, finished_shards, key_field, keyed_by, read_sample
+from raclib.ingest.schema import Recipe, RowEncoder
 from raclib.ingest.sort import sort_rows
-from raclib.ingest.staging import EMBEDDED, Layout, Staging
+from raclib.ingest.staging import ENCODED, Layout, Staging
 from raclib.run.cluster import quiet_ray_data, this_node
 
 
 def prepare(recipe: Recipe) -> Corpus:
-    """The corpus of a recipe; made from its rows unless it is there.
+    """The corpus of a recipe; made unless it is there.
 
-    Fields: `embedding` float16 [D], `key` float16 [d] and those of the schema. Ray must be
-    initialised. What is unfinished lies in `<corpus>.staging`; the same recipe continues it.
+    Fields: those of the recipe's encoder, `key` float16 [d], and `time` int64, by which rows are
+    sorted. Ray must be initialised. What is unfinished lies in `<corpus>.staging`; the same recipe
+    continues it.
 
     Raises:
-        UserError: if the rows, the encoder or the recipe are at fault, or another corpus is there.
+        UserError: if the rows or the recipe are at fault, or another corpus is there.
     """
-    recipe = _with_absolute_paths(recipe)
-    uri = recipe.corpus_uri
+    uri = normalise(recipe.corpus_uri)
     staging = Staging(uri)
-    request = _describe(recipe)
-    if latest_version(uri):
-        corpus = _open(uri, request)
-    else:
-        check_encoder(recipe.encoder)
-        corpus = _make(recipe, request, staging)
+    is_published = latest_version(uri) > 0
+    request = recipe.describe(is_published)
+    corpus = _open(uri, request) if is_published else _make(recipe, request, staging)
     staging.remove()
     return corpus
-
-
-def _describe(recipe: Recipe) -> dict[str, Any]:
-    """The part of the provenance that is known beforehand; two that differ are two corpora."""
-    request = {
-        "encoder": describe_encoder(recipe.encoder),
-        "key": describe_keys(recipe.key),
-        "cutoff": recipe.cutoff,
-    }
-    # A finished corpus needs its rows no more.
-    if recipe.source is not None:
-        request[recipe.schema.nouns] = recipe.source.describe()
-    return request
 
 
 def _open(uri: str, request: dict[str, Any]) -> Corpus:
@@ -74,16 +48,18 @@ def _open(uri: str, request: dict[str, Any]) -> Corpus:
 
 def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
     layout = _sort(recipe, request, staging)
-    _embed(recipe, staging, layout)
-    sample_ND = read_sample(staging, len(layout.num_rows))
-    transform = KeyTransform.fit(recipe.key, sample_ND, layout.first, recipe.cutoff_ms)
+    encoder = recipe.fit_encoder(staging, layout)
+    _encode(recipe, encoder, staging, layout)
+    sample = read_sample(staging, len(layout.num_rows))
+    transform = recipe.fit_keys(sample, layout)
     transform.save(staging.corpus_uri)
-    work = KeyWriter(staging, recipe.schema, transform)
-    _run_shards("keys", work, keyed_by(transform), recipe, staging, layout, num_cpus=1)
-    first = staging.finished(EMBEDDED)[0]
-    fields = {**embedded_fields(recipe.schema, first["dim"]), "key": key_field(transform)}
+    writer = KeyWriter(staging, transform)
+    _run_shards("keys", recipe.noun, writer, keyed_by(transform), staging, layout, num_cpus=1)
+    first = staging.finished(ENCODED)[0]
+    fields = {**encoded_fields(first), "key": key_field(transform)}
     provenance = {
         **request,
+        **recipe.found(),
         "encoder_revision": first["revision"],
         "key_transform": transform.checksum,
         "num_lines": layout.num_lines,
@@ -96,20 +72,15 @@ def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
 
 def _sort(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Layout:
     """Sorts the rows, unless an earlier run of the same request did."""
-    # Other keys need no other embeddings.
+    # Other keys need no other encoding.
     claim = {name: value for name, value in request.items() if name != "key"}
     claim["rows_per_shard"] = recipe.rows_per_shard
     layout = staging.resume(claim)
     if layout is not None:
         return layout
-    assert recipe.source is not None, "a corpus is not made of nothing"
-    file = recipe.encoder.precomputed
-    precomputed = PrecomputedEmbeddings(file) if file else None
     try:
-        source = recipe.source.fetch(f"{recipe.storage_path}/downloads")
-        layout = sort_rows(source, recipe, staging)
-        if precomputed:
-            precomputed.check(layout.num_lines, recipe.encoder, recipe.schema.nouns)
+        layout = sort_rows(recipe.fetch(), recipe, staging)
+        recipe.check(layout)
     except BaseException:
         staging.remove()
         raise
@@ -117,37 +88,28 @@ def _sort(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Layout:
     return layout
 
 
-def _embed(recipe: Recipe, staging: Staging, layout: Layout) -> None:
-    config = recipe.encoder
+def _encode(recipe: Recipe, encoder: RowEncoder, staging: Staging, layout: Layout) -> None:
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
-    has_weights = config.kind != "hashing" and config.precomputed is None
-    device = "cuda" if has_weights and num_gpus else "cpu"
-    work = ShardEncoder(staging, recipe.schema, layout, config, device)
+    device = "cuda" if encoder.has_weights and num_gpus else "cpu"
+    work = ShardEncoder(staging, layout, encoder, recipe.time, device)
     options: dict[str, Any]
-    if has_weights:
+    if encoder.has_weights:
         most = num_gpus if device == "cuda" else int(ray.cluster_resources()["CPU"])
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(layout.num_rows)))
         options = {"fn_constructor_args": (work,), "compute": pool}
         options |= {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
     else:
         # A file of embeddings is one that this process sees.
-        options = {"num_cpus": 1, "label_selector": this_node() if config.precomputed else None}
-    _run_shards(
-        "embedding",
-        ShardEncoderActor if has_weights else work,
-        EMBEDDED,
-        recipe,
-        staging,
-        layout,
-        **options,
-    )
+        options = {"num_cpus": 1, "label_selector": this_node() if encoder.is_local else None}
+    todo = ShardEncoderActor if encoder.has_weights else work
+    _run_shards("encoding", recipe.noun, todo, ENCODED, staging, layout, **options)
 
 
 def _run_shards(
     name: str,
+    noun: str,
     work: Callable[..., Any],
     stage: str,
-    recipe: Recipe,
     staging: Staging,
     layout: Layout,
     **options: Any,
@@ -162,15 +124,8 @@ def _run_shards(
         shards = ray.data.from_items([{"shard": shard} for shard in todo])
         reports = shards.map_batches(work, batch_size=1, **options)
         done = sum(layout.num_rows[shard] for shard in finished)
-        total, unit = sum(layout.num_rows), f" {recipe.schema.nouns}"
-        with tqdm(total=total, initial=done, desc=name, unit=unit) as progress:
+        with tqdm(
+            total=sum(layout.num_rows), initial=done, desc=name, unit=f" {noun}s"
+        ) as progress:
             for report in reports.iter_batches(batch_size=None, prefetch_batches=0):
                 progress.update(int(report["rows"].sum()))
-
-
-def _with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Workers run in folders of their own."""
-    file = recipe.encoder.precomputed
-    encoder = replace(recipe.encoder, precomputed=normalise(file) if file else None)
-    uri, storage = normalise(recipe.corpus_uri), normalise(recipe.storage_path)
-    return replace(recipe, corpus_uri=uri, storage_path=storage, encoder=encoder)

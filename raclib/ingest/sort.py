@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from raclib.corpus.atomic import write_atomic
 from raclib.errors import UserError
-from raclib.ingest.recipe import Recipe
-from raclib.ingest.schema import LINE, RowSchema, Source, Tally
+from raclib.ingest.embedding import LINE
+from raclib.ingest.schema import Recipe, Source
 from raclib.ingest.staging import Layout, Staging
+from raclib.ingest.tally import Tally
 from raclib.run.cluster import quiet_ray_data, this_node
 
 BATCH_ROWS = 8192
@@ -36,20 +37,19 @@ def sort_rows(source: Source, recipe: Recipe, staging: Staging) -> Layout:
     Raises:
         UserError: if the rows cannot be read or none is before the cutoff.
     """
-    schema = recipe.schema
     with quiet_ray_data():
         # By default a block is sorted on the node that read it, which waits if that one is busy.
         DataContext.get_current().shuffle_input_batch_bytes = 0
-        blocks, num_rows = _read(source, schema, staging)
-        ordered = ray.data.from_arrow_refs(blocks).sort([schema.time, LINE])
+        blocks, num_rows = _read(source, recipe, staging)
+        ordered = ray.data.from_arrow_refs(blocks).sort([recipe.time, LINE])
         del blocks
         tables = ordered.iter_batches(batch_size=BATCH_ROWS, batch_format="pyarrow")
-        with tqdm(total=num_rows, desc="sorting by time", unit=f" {schema.nouns}") as progress:
+        with tqdm(total=num_rows, desc="sorting by time", unit=f" {recipe.noun}s") as progress:
             shards = list(_write_shards(tables, recipe, staging, progress))
     sizes, num_before, first = map(list, zip(*shards, strict=True))
     if not any(num_before):
         raise UserError(
-            f"{recipe.cutoff_name}: no {schema.noun} is before it, and keys are fitted on those; "
+            f"{recipe.cutoff_name}: no {recipe.noun} is before it, and keys are fitted on those; "
             "choose a later date"
         )
     return Layout(
@@ -57,7 +57,7 @@ def sort_rows(source: Source, recipe: Recipe, staging: Staging) -> Layout:
     )
 
 
-def _read(source: Source, schema: RowSchema, staging: Staging) -> tuple[list[Any], int]:
+def _read(source: Source, recipe: Recipe, staging: Staging) -> tuple[list[Any], int]:
     """References to blocks of rows in Ray's object store, and the number of rows."""
     # The files are those that this process sees.
     reading = ray.data.from_items([{"source": 0}]).map_batches(
@@ -67,7 +67,7 @@ def _read(source: Source, schema: RowSchema, staging: Staging) -> tuple[list[Any
         label_selector=this_node(),
     )
     blocks: list[Any] = []
-    with tqdm(desc="reading", unit=f" {schema.nouns}") as progress:
+    with tqdm(desc="reading", unit=f" {recipe.noun}s") as progress:
         for bundle in reading.iter_internal_ref_bundles():
             blocks.extend(bundle.block_refs)
             progress.update(bundle.num_rows() or 0)
@@ -85,19 +85,19 @@ def _write_shards(
     tables: Iterable[pa.Table], recipe: Recipe, staging: Staging, progress: tqdm
 ) -> Iterator[tuple[int, int, int]]:
     """Writes shards; yields of each its rows, its rows before the cutoff and its first time."""
-    schema = recipe.schema
+    schema = recipe.columns
     for shard, parts in groupby(_cut(tables, recipe.rows_per_shard), key=itemgetter(0)):
         times = []
         with (
-            write_atomic(rows_uri(staging, schema, shard)) as file,
-            pq.ParquetWriter(file, schema.columns) as out,
+            write_atomic(rows_uri(staging, shard)) as file,
+            pq.ParquetWriter(file, schema) as out,
         ):
             for _, part in parts:
-                out.write_table(part.select(schema.columns.names).cast(schema.columns))
-                times.append(part[schema.time].to_numpy())
+                out.write_table(part.select(schema.names).cast(schema))
+                times.append(part[recipe.time].to_numpy())
                 progress.update(len(part))
         time = np.concatenate(times)
-        yield len(time), int(np.searchsorted(time, recipe.cutoff_ms)), int(time[0])
+        yield len(time), int(np.searchsorted(time, recipe.cutoff)), int(time[0])
 
 
 def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int, pa.Table]]:
@@ -111,6 +111,6 @@ def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int,
             start, row = start + num_rows, row + num_rows
 
 
-def rows_uri(staging: Staging, schema: RowSchema, shard: int) -> str:
-    """The Parquet file of a shard's rows."""
-    return f"{staging.uri}/{schema.nouns}/{shard:08d}.parquet"
+def rows_uri(staging: Staging, shard: int) -> str:
+    """The Parquet file of a shard's sorted rows."""
+    return f"{staging.uri}/rows/{shard:08d}.parquet"

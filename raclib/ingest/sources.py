@@ -12,7 +12,7 @@ from raclib.corpus.files import local_path, normalise, resolve
 from raclib.errors import UserError
 from raclib.ingest.download import download
 from raclib.ingest.names import public_name, reading
-from raclib.ingest.schema import Tally
+from raclib.ingest.tally import Tally
 
 ReadFiles = Callable[[Sequence[str], Tally], Iterator[pa.Table]]
 """Reads files in their order; counts what it reads. Picklable."""

@@ -9,8 +9,8 @@ from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import list_files, read_bytes, resolve
 from raclib.errors import UserError
 
-EMBEDDED = "embedded"
-"""The stage, shard by shard, that makes embeddings."""
+ENCODED = "encoded"
+"""The stage, shard by shard, that makes all fields but keys."""
 
 
 class Staging:
@@ -29,13 +29,13 @@ class Staging:
         """The sorted rows of an earlier run with the same claim, or None to begin anew.
 
         Raises:
-            UserError: if embeddings of another claim are here.
+            UserError: if rows encoded for another claim are here.
         """
         found = self.read("claim")
         differing = [
             name for name, wanted in _as_json(claim).items() if (found or {}).get(name) != wanted
         ]
-        if found is None or (differing and not self.finished(EMBEDDED)):
+        if found is None or (differing and not self.finished(ENCODED)):
             self.remove()
             return None
         for name in differing:

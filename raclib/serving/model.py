@@ -29,7 +29,7 @@ from raclib.ingest.keys import KeyTransform
 from raclib.retrieval.keys import KeySet
 from raclib.run.cli import parse
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.corpus import SCHEMA
+from raclib.tasks.amazon.corpus import TEXTS
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, build_model
 from raclib.tasks.table.history import TableHistory
@@ -90,13 +90,13 @@ class ReviewModel(PythonModel):
             params: Not used.
         """
         time = model_input["timestamp"].to_numpy(np.int64)
-        texts = {name: list(model_input[name]) for name in SCHEMA.texts}
-        embedding = self.encoder.encode(texts)
+        texts = {name: list(model_input[name]) for name in TEXTS}
+        # As the corpus holds them, so that a stored review and a new one are treated alike.
+        embedding = self.encoder.encode(texts).astype(np.float16)
         batch = to_tensors(
             {
-                # As the corpus holds them, so that a stored review and a new one are treated alike.
-                "embedding": embedding.astype(np.float16),
-                "key": self.transform.transform(embedding, time).astype(np.float16),
+                "embedding": embedding,
+                "key": self.transform.transform({"embedding": embedding}, time).astype(np.float16),
                 "helpful_vote": model_input["helpful_vote"].to_numpy(np.float32),
                 "verified_purchase": model_input["verified_purchase"].to_numpy(np.int8),
                 "time": time,

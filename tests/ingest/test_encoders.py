@@ -10,7 +10,7 @@ from raclib.errors import UserError
 from raclib.ingest import encoders
 from raclib.ingest.config import EncoderConfig
 from raclib.ingest.encoders import SentenceEncoder, build_encoder, describe_encoder
-from raclib.ingest.schema import Tally
+from raclib.ingest.tally import Tally
 from raclib.tasks.amazon.reviews import read_reviews
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raclib.corpus import CorpusStore
-from raclib.ingest.schema import Tally
+from raclib.ingest.tally import Tally
 from raclib.run.config import TrackingConfig
 from raclib.run.tracking import track
 from raclib.serving.model import log_model

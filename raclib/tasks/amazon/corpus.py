@@ -1,20 +1,25 @@
 """The corpus of a configuration: where its reviews come from, and how it is made."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
 
+from raclib.arrays import Arrays
 from raclib.corpus import Corpus, Field
-from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import normalise
 from raclib.errors import UserError
+from raclib.ingest.config import date_to_ms
+from raclib.ingest.embedding import LINE, TextEmbedder
+from raclib.ingest.encoders import check_encoder, describe_encoder
+from raclib.ingest.keys import KeyTransform, describe_keys
+from raclib.ingest.precomputed import PrecomputedEmbeddings
 from raclib.ingest.prepare import prepare
-from raclib.ingest.recipe import Recipe
-from raclib.ingest.schema import RowSchema, Source, Tally
 from raclib.ingest.sources import FileSource
+from raclib.ingest.staging import Layout, Staging
+from raclib.ingest.tally import Tally
 from raclib.tasks.amazon.config import AmazonConfig, GeneratedConfig
 from raclib.tasks.amazon.generated import generate_reviews
 from raclib.tasks.amazon.reviews import COLUMNS, read_reviews
@@ -24,17 +29,12 @@ CATEGORY_URL = (
     "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/review_categories/"
     "{category}.jsonl.gz"
 )
-SCHEMA = RowSchema(
-    noun="review",
-    columns=COLUMNS,
-    texts=("title", "text"),
-    fields={
-        "rating": (Field("float32"), "rating"),
-        "helpful_vote": (Field("float32"), "helpful_vote"),
-        "verified_purchase": (Field("int8"), "verified_purchase"),
-        "time": (Field("int64"), "timestamp"),
-    },
-)
+TEXTS = ("title", "text")
+NARROW = {
+    "rating": Field("float32"),
+    "helpful_vote": Field("float32"),
+    "verified_purchase": Field("int8"),
+}
 
 
 def prepare_reviews(config: AmazonConfig) -> Corpus:
@@ -43,28 +43,105 @@ def prepare_reviews(config: AmazonConfig) -> Corpus:
     Fields: `embedding` float16 [D], `key` float16 [d], `rating` and `helpful_vote` float32,
     `verified_purchase` int8 and `time` int64, the review's timestamp. See `ingest.prepare`.
     """
-    recipe = Recipe(
-        corpus_uri=config.corpus_uri,
-        storage_path=config.storage_path,
-        source=_find_source(config),
-        schema=SCHEMA,
-        cutoff=config.rule.cutoff,
-        cutoff_name="rule.cutoff",
-        rows_per_shard=config.rows_per_shard,
-        encoder=config.encoder,
-        key=config.key,
-    )
-    return prepare(recipe)
+    return prepare(ReviewRecipe(config))
 
 
-def _find_source(config: AmazonConfig) -> Source | None:
-    """The source, or None where none is named and none is needed: the corpus is there."""
-    is_named = any(getattr(config, name) is not None for name in SOURCES)
-    is_needed = not latest_version(normalise(config.corpus_uri))
-    return choose_source(config) if is_named or is_needed else None
+@dataclass(frozen=True)
+class ReviewEncoder:
+    """A review's fields: see `ingest.schema.RowEncoder`."""
+
+    text: TextEmbedder
+
+    @property
+    def columns(self) -> list[str]:
+        """All but the time."""
+        return [*TEXTS, LINE, *NARROW]
+
+    @property
+    def batch_rows(self) -> int:
+        """Reviews at a time."""
+        return 4 * self.text.config.batch_size
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a network embeds."""
+        return self.text.has_weights
+
+    @property
+    def is_local(self) -> bool:
+        """Whether embeddings were made before."""
+        return self.text.config.precomputed is not None
+
+    @property
+    def revision(self) -> str:
+        """Version of the encoder."""
+        return self.text.load().revision
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Embedding, and what the review says of itself."""
+        return {"embedding": Field("float16", (self.text.load().dim,)), **NARROW}
+
+    def encode(self, rows: pa.Table, device: str) -> Arrays:
+        """The fields of reviews."""
+        narrow = {name: rows[name].to_numpy() for name in NARROW}
+        return {"embedding": self.text.embed(rows, device), **narrow}
 
 
-def choose_source(config: AmazonConfig) -> Source:
+class ReviewRecipe:
+    """How a configuration makes a corpus of reviews: see `ingest.schema.Recipe`."""
+
+    noun, cutoff_name, columns, time = "review", "rule.cutoff", COLUMNS, "timestamp"
+
+    def __init__(self, config: AmazonConfig) -> None:
+        file = config.encoder.precomputed
+        # Workers run in folders of their own.
+        self.encoder = replace(config.encoder, precomputed=normalise(file) if file else None)
+        self.config = replace(config, storage_path=normalise(config.storage_path))
+        self.corpus_uri, self.rows_per_shard = config.corpus_uri, config.rows_per_shard
+        self.cutoff = date_to_ms(config.rule.cutoff)
+
+    @cached_property
+    def _precomputed(self) -> PrecomputedEmbeddings | None:
+        return PrecomputedEmbeddings(file) if (file := self.encoder.precomputed) else None
+
+    def describe(self, is_published: bool) -> dict[str, Any]:
+        """Encoder, keys, cutoff, reviews."""
+        request = {
+            "encoder": describe_encoder(self.encoder),
+            "key": describe_keys(self.config.key),
+            "cutoff": self.config.rule.cutoff,
+        }
+        if not is_published or any(getattr(self.config, name) is not None for name in SOURCES):
+            request["reviews"] = choose_source(self.config).describe()
+        if not is_published:
+            check_encoder(self.encoder)
+        return request
+
+    def found(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def fetch(self) -> "FileSource | GeneratedSource":
+        """The reviews; a file of embeddings is looked at first."""
+        _ = self._precomputed
+        return choose_source(self.config).fetch(f"{self.config.storage_path}/downloads")
+
+    def check(self, layout: Layout) -> None:
+        """There must be an embedding for each line."""
+        if self._precomputed:
+            self._precomputed.check(layout.num_lines, self.encoder, "reviews")
+
+    def fit_encoder(self, staging: Staging, layout: Layout) -> ReviewEncoder:
+        """The encoder; nothing of it is fitted."""
+        return ReviewEncoder(TextEmbedder(self.encoder, TEXTS))
+
+    def fit_keys(self, sample: Arrays, layout: Layout) -> KeyTransform:
+        """Keys of the embedding alone."""
+        return KeyTransform.fit(self.config.key, sample, layout.first, self.cutoff)
+
+
+def choose_source(config: AmazonConfig) -> "FileSource | GeneratedSource":
     """The one source a configuration names.
 
     Raises:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from raclib.errors import UserError
 from raclib.ingest.config import date_to_ms
-from raclib.ingest.schema import Tally
+from raclib.ingest.embedding import LINE
+from raclib.ingest.tally import Tally
 from raclib.tasks.amazon.config import GeneratedConfig
 from raclib.tasks.amazon.reviews import COLUMNS
 
@@ -139,7 +140,7 @@ def _make_batch(
         # Strong opinions get a few votes more, buyers are a little kinder: weak hints.
         "helpful_vote": rng.poisson(1 + 0.4 * extremity).astype(np.float32),
         "verified_purchase": (rng.random(num_rows) < 0.6 + 0.05 * rating).astype(np.int8),
-        "line": first_line + np.arange(num_rows),
+        LINE: first_line + np.arange(num_rows),
     }
     return pa.table(columns, schema=COLUMNS)
 

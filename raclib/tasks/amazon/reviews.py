@@ -16,8 +16,9 @@ from typing_extensions import TypedDict
 
 from raclib.corpus.files import resolve
 from raclib.errors import UserError
+from raclib.ingest.embedding import LINE
 from raclib.ingest.names import public_name, reading
-from raclib.ingest.schema import LINE, Tally
+from raclib.ingest.tally import Tally
 
 # 1973 to 2100: a time in seconds by mistake would lie in January 1970.
 MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS = 10**11, 4_102_444_800_000

@@ -8,7 +8,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from raclib.errors import UserError
 from raclib.ingest.config import date_to_ms
-from raclib.ingest.schema import Tally
+from raclib.ingest.tally import Tally
 from raclib.tasks.amazon.config import GeneratedConfig
 from raclib.tasks.amazon.generated import BATCH_ROWS, WORDS_PER_RATING, Language, generate_reviews
 from raclib.tasks.amazon.reviews import COLUMNS
@@ -42,7 +42,7 @@ def test_is_a_table_of_reviews_in_time_order(reviews):
     assert len(np.unique(time)) > 23_900
     assert date_to_ms("2010-01-01") <= time[0] and time[-1] < date_to_ms("2018-01-01")
     assert abs(np.median(time) - date_to_ms("2014-01-01")) < 30 * 86_400_000
-    assert (reviews["line"].to_numpy() == np.arange(24_000)).all()
+    assert (reviews["_line"].to_numpy() == np.arange(24_000)).all()
 
 
 def test_ratings_are_about_uniform(reviews):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from raclib.errors import UserError
 from raclib.ingest.names import public_name
-from raclib.ingest.schema import Tally
+from raclib.ingest.tally import Tally
 from raclib.tasks.amazon import reviews
 from raclib.tasks.amazon.reviews import BATCH_ROWS, COLUMNS, read_reviews
 
@@ -52,7 +52,7 @@ def test_reads_plain_and_gzip_files_with_lines_counted_over_all(tmp_path):
     plain = to_lines(GOOD, "not a review", {**GOOD, "rating": 1})
     packed = gzip.compress(to_lines({**GOOD, "rating": 2, "verified_purchase": False}))
     columns, tally = read(write(tmp_path / "a.jsonl", plain), write(tmp_path / "no_suffix", packed))
-    assert columns["line"].tolist() == [0, 2, 3]
+    assert columns["_line"].tolist() == [0, 2, 3]
     assert columns["rating"].tolist() == [4, 1, 2]
     assert columns["timestamp"].tolist() == [1_400_000_000_000] * 3
     assert columns["helpful_vote"].tolist() == [2, 2, 2]
@@ -63,7 +63,7 @@ def test_reads_plain_and_gzip_files_with_lines_counted_over_all(tmp_path):
 
 def test_reads_a_last_line_without_line_end(tmp_path):
     columns, _ = read(write(tmp_path / "a", to_lines(GOOD, GOOD).rstrip()))
-    assert columns["line"].tolist() == [0, 1]
+    assert columns["_line"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_counts_malformed_rows_by_reason_and_tells_no_text(tmp_path, field, valu
     bad = {**GOOD, "title": SECRET, "text": SECRET, field: value}
     uri = write(tmp_path / "a", to_lines(GOOD, bad))
     columns, tally = read(uri)
-    assert columns["line"].tolist() == [0]
+    assert columns["_line"].tolist() == [0]
     assert [found.startswith(reason) for found in tally.skipped] == [True]
     with pytest.raises(UserError, match=f"a, line 2: {reason}") as error:
         read(uri, strict=True)
@@ -139,7 +139,7 @@ def test_any_value_is_read_or_counted(tmp_path_factory, changes):
     path = tmp_path_factory.mktemp("any") / "a"
     columns, tally = read(write(path, to_lines(GOOD, {**GOOD, **changes})))
     assert tally.num_lines == 2
-    assert len(columns["line"]) + tally.skipped.total() == 2
+    assert len(columns["_line"]) + tally.skipped.total() == 2
     for name in ("rating", "helpful_vote", "timestamp"):
         assert np.isfinite(columns[name]).all()
     assert ((columns["rating"] >= 1) & (columns["rating"] <= 5)).all()
@@ -155,7 +155,7 @@ def test_is_read_in_batches_of_bounded_size(tmp_path):
 def test_yields_before_it_has_read_everything(tmp_path):
     packed = gzip.compress(to_lines(*({**GOOD, "timestamp": 10**12 + i**3} for i in range(9000))))
     batches = read_reviews([write(tmp_path / "a", packed[:-1000])], Tally(), False)
-    assert next(batches)["line"][-1].as_py() == BATCH_ROWS - 1
+    assert next(batches)["_line"][-1].as_py() == BATCH_ROWS - 1
     with pytest.raises(UserError, match="a: truncated gzip file; get it again"):
         list(batches)
 
@@ -164,7 +164,7 @@ def test_a_very_long_line_is_counted_and_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(reviews, "MAX_LINE_BYTES", 300)
     long = {**GOOD, "text": "x" * 1000}
     columns, tally = read(write(tmp_path / "a", to_lines(GOOD, long, GOOD)))
-    assert columns["line"].tolist() == [0, 2]
+    assert columns["_line"].tolist() == [0, 2]
     assert tally.skipped == {"line too long": 1}
 
 
@@ -226,7 +226,7 @@ def test_reads_plain_and_gzip_files_of_an_object_store(object_store):
     fs.pipe("reviews/a", to_lines(GOOD, GOOD))
     fs.pipe("reviews/b", gzip.compress(to_lines(GOOD)))
     columns, _ = read(f"{object_store}/a", f"{object_store}/b")
-    assert columns["line"].tolist() == [0, 1, 2]
+    assert columns["_line"].tolist() == [0, 1, 2]
     with pytest.raises(UserError, match="s3://reviews/c: no such file"):
         read(f"{object_store}/c")
 

@@ -14,8 +14,8 @@ from raclib.ingest import prepare as prepare_module
 from raclib.ingest.config import KeyConfig, date_to_ms
 from raclib.ingest.encoders import build_encoder
 from raclib.ingest.keys import KeyTransform
-from raclib.ingest.schema import Tally
-from raclib.ingest.staging import EMBEDDED, Staging
+from raclib.ingest.staging import ENCODED, Staging
+from raclib.ingest.tally import Tally
 from raclib.tasks.amazon.config import (
     AmazonConfig,
     GeneratedConfig,
@@ -99,7 +99,7 @@ def test_holds_every_review_in_time_order(generated):
 def test_keys_are_those_of_the_saved_transform(generated):
     _, corpus = generated
     transform = KeyTransform.load(corpus.uri)
-    keys = transform.transform(corpus.read("embedding"), corpus.read("time"))
+    keys = transform.transform({"embedding": corpus.read("embedding")}, corpus.read("time"))
     np.testing.assert_array_equal(corpus.read("key"), keys.astype(np.float16))
     assert transform.first == corpus.read("time")[0]
     assert transform.cutoff == date_to_ms(CUTOFF)
@@ -251,9 +251,9 @@ def leave_unfinished(config: AmazonConfig, monkeypatch) -> Staging:
 def test_a_run_continues_from_finished_shards(generated, tmp_path, monkeypatch):
     config = replace(generated[0], storage_path=str(tmp_path))
     staging = leave_unfinished(config, monkeypatch)
-    assert sorted(staging.finished(EMBEDDED)) == [0, 1, 2, 3]
+    assert sorted(staging.finished(ENCODED)) == [0, 1, 2, 3]
     unlucky = Path(config.corpus_uri) / "shards" / "00000002"
-    (Path(staging.uri) / f"{EMBEDDED}-00000002.json").unlink()
+    (Path(staging.uri) / f"{ENCODED}-00000002.json").unlink()
     kept = Path(config.corpus_uri) / "shards" / "00000001" / "embedding.npy"
     times = kept.stat().st_mtime_ns, (unlucky / "embedding.npy").stat().st_mtime_ns
     corpus = prepare_reviews(config)
@@ -284,7 +284,7 @@ def test_other_keys_continue_from_the_same_embeddings(generated, tmp_path):
 def test_sorted_reviews_of_another_configuration_are_sorted_anew(tmp_path, monkeypatch):
     config = config_of(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "_embed", lambda *_: pytest.fail("killed"))
+        patch.setattr(prepare_module, "_encode", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
             prepare_reviews(config)
     smaller = replace(config, generated=GeneratedConfig(num_reviews=50))
