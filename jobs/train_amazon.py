@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from raclib.corpus import CorpusStore
-from raclib.evaluation.amazon import baselines, evaluate, report
+from raclib.evaluation.comparison import REVIEWS, baselines, evaluate, report
 from raclib.run.cli import main
 from raclib.run.cluster import connect
 from raclib.run.paths import resolve
@@ -48,7 +48,7 @@ def run(config: AmazonConfig) -> None:
         for name, probability in baselines(task).items():
             with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
                 probabilities[name] = probability
-        report(evaluate(task, probabilities), job, loggers)
+        report(evaluate(task, probabilities, REVIEWS), job, loggers, REVIEWS)
 
 
 if __name__ == "__main__":

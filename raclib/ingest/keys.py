@@ -1,7 +1,7 @@
 """The small frozen key of a row: a projection of its place, its time if wanted, its ids."""
 
 import io
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from zipfile import BadZipFile
 
@@ -99,6 +99,15 @@ class KeyTransform:
             rows["entities"].shape[1] if "entities" in rows else 0,
             entity_weight,
         )
+
+    @classmethod
+    def fit_at_most(
+        cls, config: KeyConfig, rows: Arrays, first: int, cutoff: int, entity_weight: float
+    ) -> "KeyTransform":
+        """The same with fewer dimensions where rows have fewer, or are fewer."""
+        most = min(KeySpace.fit(rows)(rows).shape)
+        smaller = replace(config, dim=min(config.dim, most))
+        return cls.fit(smaller, rows, first, cutoff, entity_weight)
 
     @property
     def dim(self) -> int:

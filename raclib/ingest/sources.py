@@ -41,12 +41,16 @@ class FileSource:
 
     def fetch(self, folder: str) -> "FileSource":
         """The same files, those of the web as local copies."""
-        local = [_fetch(uri, folder) if _is_web(uri) else uri for uri in self.uris]
-        return replace(self, uris=tuple(local))
+        return replace(self, uris=tuple(fetch_files(self.uris, folder)))
 
     def batches(self, tally: Tally) -> Iterator[pa.Table]:
         """Rows of the files in their order."""
         return self.read(self.uris, tally)
+
+
+def fetch_files(uris: Sequence[str], folder: str) -> list[str]:
+    """The same files, those of the web as local copies in a folder."""
+    return [_fetch(uri, folder) if _is_web(uri) else uri for uri in uris]
 
 
 def _is_web(uri: str) -> bool:

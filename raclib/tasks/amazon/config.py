@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
-from raclib.errors import UserError
 from raclib.ingest.config import EncoderConfig, date_to_ms
+from raclib.models.perceiver_reader import PerceiverConfig
 from raclib.tasks.table.config import TableSettings
 
 
@@ -47,28 +47,13 @@ class ReviewEncoderConfig(EncoderConfig):
 
 
 @dataclass
-class ModelConfig:
-    """The Perceiver stages of the query generator and of the classifier."""
+class ModelConfig(PerceiverConfig):
+    """The Perceiver stages of the query generator and of the classifier, and their tokens."""
 
-    width: PositiveInt = 512
-    """Width of tokens and latents."""
-    num_latents: PositiveInt = 128
-    """Learned latents of a stage."""
-    num_self_attention: PositiveInt = 2
-    """Self-attention blocks after the one cross-attention block of a stage."""
-    num_heads: PositiveInt = 8
-    """Attention heads; must divide the width."""
     fourier_bands: PositiveInt = 48
     """Frequency bands of the Fourier embedding of helpful_vote."""
     fourier_max_frequency: PositiveFloat = 64.0
     """Highest frequency of that embedding, in cycles per two standard deviations."""
-
-    def __post_init__(self) -> None:
-        if self.width % self.num_heads:
-            raise UserError(
-                f"model.num_heads: {self.num_heads} does not divide model.width {self.width}; "
-                "choose a divisor"
-            )
 
 
 @dataclass

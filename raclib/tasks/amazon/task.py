@@ -6,10 +6,10 @@ from raclib.models.classifier import RetrievalClassifier
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, STANDARDIZED, build_model
-from raclib.tasks.table.task import TableTask
+from raclib.tasks.table.corpus_task import CorpusTask
 
 
-class AmazonTask(TableTask):
+class AmazonTask(CorpusTask):
     """Reviews to predict and reviews to retrieve."""
 
     config: AmazonConfig

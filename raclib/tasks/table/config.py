@@ -3,10 +3,20 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
 
+from raclib.ingest.columns import ColumnsConfig
 from raclib.ingest.config import EncoderConfig, KeyConfig
-from raclib.run.config import EvaluateConfig, RetrievalConfig, RunSettings, TrainConfig
+from raclib.ingest.times import TimeUnit
+from raclib.models.base import BaseConfig
+from raclib.models.perceiver_reader import PerceiverConfig
+from raclib.run.config import (
+    EvaluateConfig,
+    RetrievalConfig,
+    RunSettings,
+    TrackingConfig,
+    TrainConfig,
+)
 
 
 @dataclass
@@ -15,12 +25,12 @@ class SplitConfig:
 
     train_examples: PositiveInt = 100_000
     """Rows before the cutoff that models learn to predict."""
-    train_history: PositiveInt = 1_900_000
-    """Other rows before the cutoff, retrieved from in training."""
+    train_history: PositiveInt | None = 1_900_000
+    """Other rows before the cutoff, retrieved from in training; null for all rows before it."""
     validation_examples: PositiveInt = 20_000
     """Other rows before the cutoff, predicted for validation."""
-    validation_history: PositiveInt = 1_900_000
-    """Other rows before the cutoff, retrieved from in validation."""
+    validation_history: PositiveInt | None = 1_900_000
+    """Other rows before the cutoff, retrieved from in validation; null for all before it."""
     window: PositiveInt = 1_900_000
     """An example may retrieve the last this many rows that are strictly earlier than itself."""
     num_bins: PositiveInt = 100
@@ -86,3 +96,125 @@ class TableSettings(RunSettings):
     def corpus_uri(self) -> str:
         """Where the corpus is, or will be."""
         return self.corpus or f"{self.storage_path}/corpora/{self.name}"
+
+
+@dataclass
+class TableSplitConfig(SplitConfig):
+    """Which rows are learned from, retrieved from and tested on."""
+
+    train_examples: PositiveInt | None = None
+    """Rows known before the cutoff that models learn to predict; by default 40 % of them, 8,000 at
+    most."""
+    train_history: PositiveInt | None = None
+    """Other rows before the cutoff, retrieved from in training; null for all rows before it."""
+    validation_examples: PositiveInt | None = None
+    """Other rows known before the cutoff, predicted for validation; by default 10 % of them, 1,000
+    at most."""
+    validation_history: PositiveInt | None = None
+    """Other rows before the cutoff, retrieved from in validation; null for all before it."""
+    window: PositiveInt = 4_000
+    """An example may retrieve the last this many rows whose label was known before it happened."""
+    num_bins: PositiveInt = 20
+    """Equal time bins over the whole span, for the test."""
+    examples_per_bin: PositiveInt = 400
+    """Test examples drawn from a bin, at most."""
+
+    def of(self, num_known: int) -> SplitConfig:
+        """Sizes in numbers, for a table of which so many labels were known before the cutoff."""
+        train = self.train_examples or max(1, min(int(0.4 * num_known), 8_000))
+        validation = self.validation_examples or max(1, min(int(0.1 * num_known), 1_000))
+        histories = self.train_history, self.validation_history
+        sizes = train, histories[0], validation, histories[1]
+        return SplitConfig(*sizes, self.window, self.num_bins, self.examples_per_bin)
+
+
+@dataclass
+class TableKeyConfig(KeyConfig):
+    """The small frozen key of a row, on which retrieval works."""
+
+    kind: Literal["first", "pca", "random"] = "pca"
+    """pca and random: a projection of all columns, fitted on rows known before the cutoff only;
+    first: the first dimensions of them."""
+    dim: PositiveInt = 64
+    """Dimensions of that projection, at most; fewer where the table is narrower."""
+    time_linear: bool = True
+    """Append the row's own time (0 at the first row, 1 at the cutoff), so that a query can prefer
+    recent rows."""
+    entity_weight: PositiveFloat = 1.5
+    """Length of the part of an id, in units of the projection's: at 1.5 rows of one id are nearer
+    than rows that are alike otherwise."""
+
+
+@dataclass
+class TablePerceiverConfig(PerceiverConfig):
+    """The Perceiver stages of the query generator and of the classifier."""
+
+    width: PositiveInt = 64
+    """Width of tokens and latents."""
+    num_latents: PositiveInt = 8
+    """Learned latents of a stage."""
+    num_self_attention: PositiveInt = 1
+    """Self-attention blocks after the one cross-attention block of a stage."""
+    num_heads: PositiveInt = 4
+    """Attention heads; must divide the width."""
+
+
+@dataclass
+class TableDrawConfig(TableRetrievalConfig):
+    """The draw, what is read of a drawn row, and how keys are held."""
+
+    num_draws: PositiveInt = 8
+    """Rows drawn for an example (kappa)."""
+    max_temperature: PositiveFloat = 0.05
+    """Softmax temperature of the draw at the first step; decays exponentially ..."""
+    min_temperature: PositiveFloat = 0.01
+    """... to this at the last step."""
+    initial_alpha: OpenUnitInterval = 0.1
+    """Value of the learned alpha at the first step."""
+
+
+@dataclass
+class TableFitConfig(TableTrainConfig):
+    """The optimiser, its schedule, the passes over the examples."""
+
+    num_epochs: PositiveInt = 8
+    """Passes over the training examples."""
+    batch_size: PositiveInt = 128
+    """Examples a step, over all workers together."""
+    retrieval_lr_factor: PositiveFloat = 1.0
+    """Learning rate of the query generator, in units of the base rate."""
+
+
+@dataclass
+class TableConfig(TableSettings):
+    """One run on a table of your own: from its files to a compared result."""
+
+    name: str = "table"
+    """Name of the run. The same name and storage_path continue an interrupted run."""
+    data: str | list[str] | None = None
+    """The table: Parquet, CSV, JSON lines, Arrow or Feather files, plain, gzip, bz2 or zstd. Paths,
+    folders, globs, fsspec URIs or http(s) URLs, one or many."""
+    time: str = "time"
+    """Column with the time at which a row happened: it decides which rows may be retrieved for
+    it."""
+    label: str = "label"
+    """Column to predict: booleans, integers or strings, two to a thousand classes."""
+    label_time: str | None = None
+    """Column with the time at which the label was known: from then on a row may be retrieved. By
+    default it is known at once."""
+    time_unit: TimeUnit | None = None
+    """What times that are plain numbers count; row: the order of the rows. Timestamps, dates and
+    ISO text need none."""
+    cutoff: str = "0.4"
+    """What is fitted sees only labels known before this: a date (UTC), or the share of the rows
+    that is from then on."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    strict: bool = False
+    """Stop at a row whose times cannot be read, and where a column all but gives the label away."""
+    base: BaseConfig = field(default_factory=BaseConfig)
+    key: TableKeyConfig = field(default_factory=TableKeyConfig)
+    split: TableSplitConfig = field(default_factory=TableSplitConfig)
+    model: TablePerceiverConfig = field(default_factory=TablePerceiverConfig)
+    retrieval: TableDrawConfig = field(default_factory=TableDrawConfig)
+    train: TableFitConfig = field(default_factory=TableFitConfig)
+    tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(experiment="tables"))

@@ -32,15 +32,18 @@ class TableReader:
         fetch: Gives fields of row ids, as `CorpusClient.fetch` does.
         inputs: Fields that a model reads of a row.
         labelling: Makes the labels.
+        time: Field with the time of a row itself, where `time` is when its label was known.
     """
 
     fetch: Fetch
     inputs: tuple[str, ...]
     labelling: Labelling
+    time: str = "time"
 
     def examples(self, rows: np.ndarray) -> Arrays:
         """Inputs, key, time and label of rows to predict, arrays `[N, ...]`."""
-        return self.read(rows, (*self.inputs, "key", "time"))
+        found = self.read(rows, (*self.inputs, "key", self.time))
+        return {"time" if name == self.time else name: array for name, array in found.items()}
 
     def read(self, rows: np.ndarray, fields: tuple[str, ...]) -> Arrays:
         """The fields of rows, and their `label`."""

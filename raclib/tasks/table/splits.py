@@ -11,7 +11,8 @@ from raclib.tasks.table.config import SplitConfig
 
 @dataclass(frozen=True)
 class Splits:
-    """Sorted corpus row ids, int64; the first four sets are disjoint and before the cutoff.
+    """Sorted corpus row ids, int64; the first four sets are before the cutoff, and disjoint where
+    histories have a size.
 
     Attributes:
         train: Examples to learn to predict.
@@ -32,15 +33,18 @@ class Splits:
     bin_edges: np.ndarray
 
 
-def make_splits(time: np.ndarray, cutoff: int, config: SplitConfig, seed: int) -> Splits:
+def make_splits(
+    time: np.ndarray, event: np.ndarray, cutoff: int, config: SplitConfig, seed: int
+) -> Splits:
     """Splits the rows of a corpus.
 
     Rows that a model learns to predict, or is validated on, are never test rows: they would flatter
     the bins before the cutoff.
 
     Args:
-        time: Times of all rows in corpus order, ms since 1970.
-        cutoff: Training and validation rows are earlier than this.
+        time: When the labels of all rows were known, in corpus order, ms since 1970.
+        event: When the rows themselves happened; the same where labels were known at once.
+        cutoff: Training and validation rows are those whose label was known before this.
         config: Sizes.
         seed: Seed of the random choice.
 
@@ -48,13 +52,13 @@ def make_splits(time: np.ndarray, cutoff: int, config: SplitConfig, seed: int) -
         UserError: if there are too few rows before the cutoff.
     """
     rng = np.random.default_rng(seed)
+    num_before = int(np.searchsorted(time, cutoff))
     sizes = [
         config.train_examples,
-        config.train_history,
+        config.train_history or 0,
         config.validation_examples,
-        config.validation_history,
+        config.validation_history or 0,
     ]
-    num_before = int(np.searchsorted(time, cutoff))
     if sum(sizes) > num_before:
         raise UserError(
             f"split: train_examples, train_history, validation_examples and validation_history "
@@ -63,22 +67,26 @@ def make_splits(time: np.ndarray, cutoff: int, config: SplitConfig, seed: int) -
         )
     shuffled = rng.permutation(num_before)
     parts = [np.sort(part) for part in np.split(shuffled, np.cumsum(sizes))[:4]]
+    for place, size in ((1, config.train_history), (3, config.validation_history)):
+        if size is None:
+            parts[place] = np.arange(num_before)
     is_candidate = np.ones(len(time), dtype=bool)
     is_candidate[parts[0]] = is_candidate[parts[2]] = False
-    edges = np.linspace(time[0], time[-1] + 1, config.num_bins + 1).astype(np.int64)
-    test, test_bin = _draw_bins(np.flatnonzero(is_candidate), time, edges, config, rng)
+    edges = np.linspace(event.min(), event.max() + 1, config.num_bins + 1).astype(np.int64)
+    test, test_bin = _draw_bins(np.flatnonzero(is_candidate), event, edges, config, rng)
     train, train_history, validation, validation_history = parts
     return Splits(train, train_history, validation, validation_history, test, test_bin, edges)
 
 
 def _draw_bins(
     candidates: np.ndarray,
-    time: np.ndarray,
+    event: np.ndarray,
     edges: np.ndarray,
     config: SplitConfig,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    bounds = np.searchsorted(time[candidates], edges)
+    candidates = candidates[np.argsort(event[candidates], kind="stable")]
+    bounds = np.searchsorted(event[candidates], edges)
     chosen = [
         np.sort(rng.permutation(candidates[low:high])[: config.examples_per_bin])
         for low, high in itertools.pairwise(bounds)

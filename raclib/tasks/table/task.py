@@ -1,114 +1,61 @@
-"""A table as training sees it: examples, histories, a model."""
+"""Any table as training sees it: its labels, a Perceiver over its columns."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-import torch
 
-from raclib.batch import Batch, Split, to_tensors
 from raclib.corpus import Corpus, CorpusClient
-from raclib.errors import UserError
+from raclib.ingest.features import FeatureEncoder
 from raclib.models.classifier import RetrievalClassifier
-from raclib.retrieval.keys import KeySet
-from raclib.retrieval.shared_keys import load_shared
-from raclib.tasks.table.config import TableSettings
-from raclib.tasks.table.history import TableHistory, input_statistics
-from raclib.tasks.table.reader import Labelling, TableReader
-from raclib.tasks.table.splits import make_splits
-from raclib.training.examples import Order, stream_examples
+from raclib.models.perceiver_reader import build_perceivers
+from raclib.models.tokens import TableShape, TableTokens
+from raclib.tasks.table.config import TableConfig
+from raclib.tasks.table.corpus_task import CorpusTask
+from raclib.tasks.table.history import Statistics
+from raclib.tasks.table.labels import StoredLabel
+from raclib.tasks.table.recipe import About
+
+INPUTS = ("numbers", "categories", "entities", "embedding")
 
 
-class TableTask(ABC):
-    """Rows to predict and rows to retrieve. Picklable: sent to every worker.
+class TableTask(CorpusTask):
+    """Rows of a table to predict and to retrieve."""
 
-    Args:
-        config: What the run is told.
-        corpus: The rows.
-        client: Fetches them.
-        labelling: Makes their labels.
-        inputs: Fields that the model reads.
-        standardized: Those of them whose mean and deviation it asks for.
-        cutoff: ms since 1970; training and validation rows are earlier.
+    config: TableConfig
 
-    Attributes:
-        splits: Row ids of examples and histories.
-        statistics: Mean and deviation of the `standardized` over training examples.
-    """
+    def __init__(self, config: TableConfig, corpus: Corpus, client: CorpusClient) -> None:
+        about = About.of(corpus)
+        self.num_classes = len(about.classes)
+        self.num_codes = FeatureEncoder.load(corpus.uri).num_codes
+        inputs = tuple(name for name in INPUTS if name in corpus.fields)
+        standardized = tuple(name for name in ("embedding",) if name in inputs)
+        split = config.split.of(int(np.searchsorted(corpus.read("time"), about.cutoff)))
+        what = StoredLabel(), inputs, standardized, about.cutoff, split
+        super().__init__(config, corpus, client, *what)
 
-    def __init__(
-        self,
-        config: TableSettings,
-        corpus: Corpus,
-        client: CorpusClient,
-        labelling: Labelling,
-        inputs: tuple[str, ...],
-        standardized: tuple[str, ...],
-        cutoff: int,
-    ) -> None:
-        self.config, self.corpus, self.client = config, corpus, client
-        fetch = partial(client.fetch, timeout=config.train.fetch_timeout_s)
-        self.reader = TableReader(fetch, inputs, labelling)
-        self.splits = make_splits(corpus.read("time"), cutoff, config.split, config.seed)
-        self.statistics = input_statistics(
-            self.reader, self.splits.train, standardized, config.seed
-        )
-        self.order = Order(
-            self.splits.train, config.train.batch_size, config.train.num_epochs, config.seed
-        )
-        if not self.order.num_steps:
-            raise UserError(
-                f"train.batch_size: {config.train.batch_size} is above split.train_examples "
-                f"({config.split.train_examples}); make it smaller"
-            )
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.order.num_steps
-
-    def stream(
-        self, start_step: int, rank: int, num_workers: int, device: torch.device
-    ) -> Iterator[Batch]:
-        """This worker's part of the batch of every step, read ahead by Ray Data."""
-        read = self.reader.examples
-        for arrays in stream_examples(self.order, read, start_step, rank, num_workers):
-            yield to_tensors(arrays, device)
-
-    def load(self, split: Split, rows: np.ndarray, device: torch.device) -> Batch:
-        """Inputs and labels of examples."""
-        return to_tensors(self.reader.examples(rows), device)
-
-    def examples(self, split: Split) -> np.ndarray:
-        """Row ids of the examples of a split, int64, sorted."""
-        return getattr(self.splits, split)
-
-    def history(self, split: Split, device: torch.device) -> TableHistory:
-        """What the examples of a split may retrieve; loads the keys to the device."""
-        rows = None if split == "test" else getattr(self.splits, f"{split}_history")
-        dtype = getattr(torch, self.config.retrieval.key_dtype)
-        if device.type == "cpu" and self.config.num_workers > 1:
-            keys = load_shared(self.corpus, rows, dtype, self.client.mount)
-        else:
-            keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
-        with_inputs = self.config.retrieval.retrieve == "row"
-        return TableHistory(keys, self.reader, self.config.split.window, with_inputs)
-
-    def diagnostics(
-        self, model: RetrievalClassifier, temperature: float, device: torch.device
-    ) -> dict[str, float]:
-        """What this worker's client has fetched so far, and the learned alpha."""
-        found = {f"fetch/{name}": value for name, value in self.client.stats().items()}
-        residual = getattr(model.queries, "residual", None)
-        return found if residual is None else {**found, "alpha": residual.alpha.item()}
-
-    @property
-    def key_dim(self) -> int:
-        """Width of a key."""
-        (dim,) = self.corpus.fields["key"].shape
-        return dim
-
-    @abstractmethod
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights."""
+        shape = table_shape(self.corpus, self.num_codes, self.statistics)
+        sizes = self.key_dim, self.num_classes
+        return build_table_model(self.config, shape, *sizes, with_context)
+
+
+def table_shape(corpus: Corpus, num_codes: tuple[int, ...], statistics: Statistics) -> TableShape:
+    """What a row of the corpus of a table holds."""
+    numbers = corpus.fields.get("numbers")
+    return TableShape(numbers.shape[0] if numbers else 0, num_codes, statistics.get("embedding"))
+
+
+def build_table_model(
+    config: TableConfig, shape: TableShape, key_dim: int, num_classes: int, with_context: bool
+) -> RetrievalClassifier:
+    """A model with fresh weights; see `build_perceivers`."""
+    return build_perceivers(
+        config.model,
+        config.retrieval,
+        partial(TableTokens, shape, config.model.width),
+        key_dim,
+        num_classes,
+        config.retrieval.retrieve == "row",
+        with_context,
+    )

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from raclib.models.standardize import Standardize
 from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
-from raclib.tasks.amazon.models import Standardize, build_model
+from raclib.tasks.amazon.models import build_model
 from raclib.tasks.table.config import TableRetrievalConfig
 
 CONFIG = AmazonConfig(

@@ -1,4 +1,4 @@
-"""The comparison of the Amazon task: methods, time bins, before and after the rule change."""
+"""The comparison of methods on a corpus: time bins, before and after the cutoff."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,34 @@ from matplotlib.figure import Figure
 from raclib.evaluation.baselines import neighbour_vote, recent_share
 from raclib.evaluation.over_time import compare
 from raclib.evaluation.report import plot_over_time, print_table
-from raclib.ingest.config import date_to_ms
 from raclib.retrieval.keys import KeySet
 from raclib.run.tracking import RunLogger
-from raclib.tasks.amazon.labels import label_reviews
-from raclib.tasks.amazon.task import AmazonTask
+from raclib.tasks.table.corpus_task import CorpusTask
 
 BEFORE, AFTER = 0, 1
-TIME_AXIS = "time of the review (dashed: the labelling rule changes)"
-PERIODS = {BEFORE: "before the rule change", AFTER: "after the rule change"}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What people are told.
+
+    Attributes:
+        before, after: Names of the two periods.
+        time: What the time of a figure is, and what its dashed line.
+        has_dates: Whether times are dates, not the order of rows.
+    """
+
+    before: str
+    after: str
+    time: str
+    has_dates: bool = True
+
+
+REVIEWS = Wording(
+    "before the rule change",
+    "after the rule change",
+    "time of the review (dashed: the labelling rule changes)",
+)
 
 
 @dataclass(frozen=True)
@@ -37,19 +56,18 @@ class Comparison:
     figure: Figure
 
 
-def baselines(task: AmazonTask) -> dict[str, np.ndarray]:
-    """Probabilities of the two lines that learn nothing, `[N, 2]` each, for the test examples."""
+def baselines(task: CorpusTask) -> dict[str, np.ndarray]:
+    """Probabilities of the two lines that learn nothing, `[N, C]` each, for the test examples."""
     config, rows = task.config, task.splits.test
-    time, label = read_labels(task)
-    recent = recent_share(
-        time, label, time[rows], task.num_classes, config.evaluate.num_recent_labels
-    )
+    label, event = task.read_labels(), task.read_event_times()[rows]
+    known = task.corpus.read("time")
+    recent = recent_share(known, label, event, task.num_classes, config.evaluate.num_recent_labels)
     keys = KeySet.load(task.corpus)
     votes = neighbour_vote(
         keys,
         label,
         keys.keys[torch.from_numpy(rows)],
-        torch.from_numpy(time[rows]),
+        torch.from_numpy(event),
         task.num_classes,
         config.split.window,
         config.evaluate.num_neighbours,
@@ -57,30 +75,27 @@ def baselines(task: AmazonTask) -> dict[str, np.ndarray]:
     return {"recent majority": recent, "nearest neighbours": votes}
 
 
-def evaluate(task: AmazonTask, probabilities: Mapping[str, np.ndarray]) -> Comparison:
-    """Compares the methods over time, and before and after the rule change."""
+def evaluate(
+    task: CorpusTask, probabilities: Mapping[str, np.ndarray], wording: Wording
+) -> Comparison:
+    """Compares the methods over time, and before and after the cutoff."""
     config, splits = task.config, task.splits
-    time, label = read_labels(task)
-    cutoff = date_to_ms(config.rule.cutoff)
-    test_label = label[splits.test]
-    period = np.where(time[splits.test] < cutoff, BEFORE, AFTER)
+    test_label = task.read_labels()[splits.test]
+    period = np.where(task.read_event_times()[splits.test] < task.cutoff, BEFORE, AFTER)
     num_bootstrap = config.evaluate.num_bootstrap
     by_bin = compare(test_label, splits.test_bin, probabilities, num_bootstrap, config.seed)
     by_period = compare(test_label, period, probabilities, num_bootstrap, config.seed)
     middle = (splits.bin_edges[:-1] + splits.bin_edges[1:]) // 2
-    figure = plot_over_time(
-        by_bin, pd.to_datetime(middle, unit="ms"), pd.to_datetime(cutoff, unit="ms"), TIME_AXIS
-    )
+    times, cutoff = (middle, float(task.cutoff))
+    if wording.has_dates:
+        times, cutoff = (pd.to_datetime(value, unit="ms") for value in (middle, task.cutoff))
+    figure = plot_over_time(by_bin, times, cutoff, wording.time)
     return Comparison(by_bin, by_period, figure)
 
 
-def read_labels(task: AmazonTask) -> tuple[np.ndarray, np.ndarray]:
-    """Time and label of every row of the corpus."""
-    time = task.corpus.read("time")
-    return time, label_reviews(task.corpus.read("rating"), time, task.config.rule)
-
-
-def report(comparison: Comparison, job: RunLogger, loggers: Mapping[str, RunLogger]) -> None:
+def report(
+    comparison: Comparison, job: RunLogger, loggers: Mapping[str, RunLogger], wording: Wording
+) -> None:
     """Prints the tables and logs tables, figure and scores: one MLflow run a method."""
     job.log_figure(comparison.figure, "over_time")
     job.log_table(comparison.by_bin, "over_time")
@@ -90,7 +105,7 @@ def report(comparison: Comparison, job: RunLogger, loggers: Mapping[str, RunLogg
             logger.log(_scores(comparison.by_period, method, period, name))
         for number in comparison.by_bin["group"].unique():
             logger.log(_scores(comparison.by_bin, method, number, "over_time"), int(number))
-    print_table(comparison.by_period, PERIODS)
+    print_table(comparison.by_period, {BEFORE: wording.before, AFTER: wording.after})
 
 
 def _scores(table: pd.DataFrame, method: str, group: int, prefix: str) -> dict[str, float]:

@@ -1,0 +1,136 @@
+"""Warnings about tables whose labels are biased by when they are known, or given away."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from raclib.ingest.categories import to_strings
+from raclib.ingest.columns import Column
+from raclib.ingest.numbers import to_numbers
+from raclib.ingest.timeline import Timeline
+
+GIVEN_AWAY = 0.99
+MIN_ROWS = 50
+MIN_DELAY_RATIO = 2.0
+MIN_SHARE_CHANGE = 0.05
+NUM_FOLDS = 2
+MAX_LEAVES = 64
+
+
+def delay_bias(timeline: Timeline, cutoff: int) -> str | None:
+    """What is wrong with labels whose delay differs between classes; None if little.
+
+    Of the rows just before the cutoff, those of the faster class are known first: a model fitted on
+    what is known takes that class for commoner than it is. They are compared over the last stretch
+    before the cutoff, as long as nine in ten labels take.
+
+    Args:
+        timeline: Times and labels of all rows.
+        cutoff: ms since 1970.
+    """
+    labelled = timeline.label >= 0
+    delay, label = (timeline.known - timeline.event)[labelled], timeline.label[labelled]
+    event, known = timeline.event[labelled], timeline.known[labelled]
+    medians = pd.Series(delay).groupby(label).median()
+    counts = pd.Series(label).value_counts()
+    medians = medians[counts[medians.index] >= MIN_ROWS].sort_values()
+    if len(medians) < 2 or medians.iloc[-1] < MIN_DELAY_RATIO * medians.iloc[0] + 1:
+        return None
+    last = (event < cutoff) & (event >= cutoff - np.quantile(delay, 0.9))
+    fast = label == medians.index[0]
+    if (last & (known < cutoff)).sum() < MIN_ROWS:
+        return None
+    seen, true = fast[last & (known < cutoff)].mean(), fast[last].mean()
+    if seen - true < MIN_SHARE_CHANGE:
+        return None
+    names = timeline.classes.names
+    quick, slow = names[medians.index[0]], names[medians.index[-1]]
+    return (
+        f"label_time: labels {quick!r} are known {_days(medians.iloc[0])} after the row (median), "
+        f"{slow!r} after {_days(medians.iloc[-1])}: of the last rows before the cutoff {seen:.0%} "
+        f"of the known labels are {quick!r}, {true:.0%} of all; what is known early is mostly "
+        f"{quick!r}, and models take it for commoner than it is; give --label_time a column with "
+        "the time at which either outcome would be known"
+    )
+
+
+def given_away(columns: Sequence[Column], sample: pa.Table, label: np.ndarray) -> dict[str, str]:
+    """Columns that all but give the label away, and how.
+
+    Each column alone predicts the label of rows it was not fitted on: numbers by a small tree,
+    other values by the labels that went with them. Two classes: AUROC above 0.99; more: accuracy
+    above 0.99, with at most a tenth of the errors of always saying the commonest class.
+
+    Args:
+        columns: What each column is taken as.
+        sample: Rows whose label was known at the cutoff.
+        label: Their labels, int64 `[N]`.
+    """
+    found = {}
+    for column in columns:
+        if column.role in ("numeric", "categorical", "entity"):
+            what = _strength(column, sample, label)
+            if what:
+                found[column.name] = what
+    return found
+
+
+def _strength(column: Column, sample: pa.Table, label: np.ndarray) -> str | None:
+    from sklearn.metrics import roc_auc_score
+
+    if len(label) < MIN_ROWS:
+        return None
+    codes, values = np.unique(label, return_inverse=True)
+    if column.role == "numeric":
+        chance_NC = _by_tree(to_numbers(sample, column.name), values)
+    else:
+        chance_NC = _by_value(to_strings(sample[column.name]).to_pandas(), values)
+    if len(codes) == 2:
+        auroc = roc_auc_score(values, chance_NC[:, 1])
+        return f"alone it has an AUROC of {auroc:.3f}" if auroc > GIVEN_AWAY else None
+    error = (chance_NC.argmax(axis=1) != values).mean()
+    commonest = 1 - np.bincount(values).max() / len(values)
+    if 1 - error > GIVEN_AWAY and error <= commonest / 10:
+        return f"alone it is right for {1 - error:.1%} of the rows"
+    return None
+
+
+def _folds(num_rows: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(num_rows) % NUM_FOLDS
+
+
+def _by_tree(numbers: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Shares of the classes [N, C] by a tree that did not see the row."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    tree = DecisionTreeClassifier(max_leaf_nodes=MAX_LEAVES, min_samples_leaf=5, random_state=0)
+    folds = [
+        (np.flatnonzero(_folds(len(label)) != n), np.flatnonzero(_folds(len(label)) == n))
+        for n in range(NUM_FOLDS)
+    ]
+    out = np.zeros((len(label), label.max() + 1))
+    for fit, rest in folds:
+        tree.fit(numbers[fit, None], label[fit])
+        out[rest[:, None], tree.classes_] = tree.predict_proba(numbers[rest, None])
+    return out
+
+
+def _by_value(values: pd.Series, label: np.ndarray) -> np.ndarray:
+    """Shares of the classes [N, C] among other rows of the same value."""
+    codes = pd.factorize(values)[0] + 1
+    out = np.zeros((len(label), label.max() + 1))
+    for fold in range(NUM_FOLDS):
+        rest = _folds(len(label)) == fold
+        prior = np.bincount(label[~rest], minlength=out.shape[1]) / max(1, (~rest).sum())
+        counts = np.zeros((codes.max() + 1, out.shape[1]))
+        np.add.at(counts, (codes[~rest], label[~rest]), 1)
+        counts += prior
+        out[rest] = (counts / counts.sum(axis=1, keepdims=True))[codes[rest]]
+    return out
+
+
+def _days(ms: float) -> str:
+    days = ms / 86_400_000
+    return f"{days:.1f} days" if days >= 1 else f"{days * 24:.1f} hours"

@@ -1,0 +1,43 @@
+"""The base classifier of a table: no context, and a field of the corpus."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raclib.corpus import Corpus
+from raclib.ingest.base_scores import FeatureReader, with_base
+from raclib.ingest.features import FeatureEncoder
+from raclib.models.base import OutOfFold
+from raclib.tasks.table.config import TableConfig
+from raclib.tasks.table.recipe import About
+
+
+@dataclass(frozen=True)
+class BaseScores:
+    """Answers of the base classifier for rows of the corpus, none by one that saw the row.
+
+    Attributes:
+        classifiers: One of all rows known at the cutoff, one for each fold of them.
+        read: Reads what it sees of rows.
+    """
+
+    classifiers: OutOfFold
+    read: FeatureReader
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes for rows by id, `[N, C]` float32."""
+        return np.exp(self.classifiers.log_probs(self.read, rows))
+
+
+def prepare_base(config: TableConfig, corpus: Corpus) -> tuple[Corpus, BaseScores | None]:
+    """A version of the corpus with the scores of the base classifier; None for the paper's own.
+
+    The paper's classifier without context is trained like the one with retrieval.
+    """
+    if config.base.kind == "perceiver":
+        return corpus, None
+    about, num_codes = About.of(corpus), FeatureEncoder.load(corpus.uri).num_codes
+    extended, classifiers = with_base(
+        corpus, config.base, num_codes, len(about.classes), about.cutoff
+    )
+    return extended, BaseScores(classifiers, FeatureReader(extended, num_codes))
