@@ -52,7 +52,7 @@ def delay_bias(timeline: Timeline, cutoff: int) -> str | None:
         f"{slow!r} after {_days(medians.iloc[-1])}: of the last rows before the cutoff {seen:.0%} "
         f"of the known labels are {quick!r}, {true:.0%} of all; what is known early is mostly "
         f"{quick!r}, and models take it for commoner than it is; give --label_time a column with "
-        "the time at which either outcome would be known"
+        "the time at which either outcome would be known, unless this is it"
     )
 
 
