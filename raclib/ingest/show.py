@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from raclib.ingest.columns import Column
 from raclib.ingest.survey import MAX_DISTINCT, ColumnSurvey
+from raclib.ingest.timeline import Timeline
 
 FILE_WIDTH = 136
+MAX_SHOWN = 5
 
 
 def show_columns(columns: Sequence[Column], surveys: Mapping[str, ColumnSurvey]) -> None:
@@ -23,6 +26,33 @@ def show_columns(columns: Sequence[Column], surveys: Mapping[str, ColumnSurvey])
         missing = f"{survey.missing:.1%}" if survey.num_missing else ""
         table.add_row(column.name, column.role, column.why, missing, _distinct(survey))
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+
+
+def show_labels(timeline: Timeline, cutoff: int) -> None:
+    """Prints how many rows there are, those left out and why, and how often classes come."""
+    before = timeline.known < cutoff
+    lines = [f"rows: {len(timeline.event):,}, {before.sum():,} known before the cutoff"]
+    lines += [f"left out: {count:,} rows: {why}" for why, count in timeline.skipped.items()]
+    if timeline.num_early:
+        lines.append(f"labels known before their row: {timeline.num_early:,}, moved to its time")
+    new = new_classes(timeline, cutoff)
+    lines.append(f"classes: {len(timeline.classes.names):,}, {_commonest(timeline)}")
+    if new:
+        lines.append(f"classes first known after the cutoff: {', '.join(new)}")
+    print("\n".join(lines))
+
+
+def new_classes(timeline: Timeline, cutoff: int) -> list[str]:
+    """Classes of which no label was known before the cutoff."""
+    seen = set(np.unique(timeline.label[timeline.known < cutoff]).tolist())
+    return [name for place, name in enumerate(timeline.classes.names) if place not in seen]
+
+
+def _commonest(timeline: Timeline) -> str:
+    shares = np.bincount(timeline.label) / len(timeline.label)
+    first = np.argsort(-shares, kind="stable")[:MAX_SHOWN]
+    named = [f"{timeline.classes.names[place]} {shares[place]:.1%}" for place in first]
+    return "commonest " + ", ".join(named)
 
 
 def warn(message: str | None) -> None:

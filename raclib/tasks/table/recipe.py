@@ -22,7 +22,7 @@ from raclib.ingest.guards import delay_bias, given_away
 from raclib.ingest.keys import KeyTransform, describe_keys
 from raclib.ingest.precomputed import PrecomputedEmbeddings
 from raclib.ingest.prepare import prepare
-from raclib.ingest.show import show_columns, warn
+from raclib.ingest.show import new_classes, show_columns, show_labels, warn
 from raclib.ingest.sort import rows_uri
 from raclib.ingest.sources import fetch_files
 from raclib.ingest.staging import Layout, Staging
@@ -93,8 +93,10 @@ class TableRecipe:
         """What the columns are and all times, after one pass; printed once."""
         surveys, timeline = look(self.files, self.roles)
         columns = choose_columns(surveys, self.config.columns, self.roles.reserved)
+        cutoff = timeline.cutoff(self.config.cutoff)
         show_columns(columns, surveys)
-        warn(delay_bias(timeline, timeline.cutoff(self.config.cutoff)))
+        show_labels(timeline, cutoff)
+        warn(delay_bias(timeline, cutoff))
         return columns, timeline
 
     @property
@@ -127,11 +129,12 @@ class TableRecipe:
         return request
 
     def found(self) -> dict[str, Any]:
-        """Names of the classes, the cutoff in ms, rows without a label."""
+        """Names of the classes, those that are new after the cutoff, rows left out."""
         timeline = self._looked[1]
         said = {
             "classes": list(timeline.classes.names),
             "cutoff_ms": self.cutoff,
+            "new_classes": new_classes(timeline, self.cutoff),
             "num_unlabelled": timeline.num_unlabelled,
             "num_early_labels": timeline.num_early,
         }
