@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from xxhash import xxh3_64_hexdigest
 
 from raclib.errors import UserError
-from raclib.ingest.names import public_name
+from raclib.ingest.locations import public_name
 
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 60

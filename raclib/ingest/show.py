@@ -31,7 +31,7 @@ def show_columns(columns: Sequence[Column], surveys: Mapping[str, ColumnSurvey])
 def show_labels(timeline: Timeline, cutoff: int) -> None:
     """Prints how many rows there are, those left out and why, and how often classes come."""
     before = timeline.known < cutoff
-    lines = [f"rows: {len(timeline.event):,}, {before.sum():,} known before the cutoff"]
+    lines = [f"rows: {len(timeline.event):,}, labels known before the cutoff: {before.sum():,}"]
     lines += [f"left out: {count:,} rows: {why}" for why, count in timeline.skipped.items()]
     if timeline.num_early:
         lines.append(f"labels known before their row: {timeline.num_early:,}, moved to its time")

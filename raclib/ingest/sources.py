@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from raclib.corpus.files import local_path, normalise, resolve
 from raclib.errors import UserError
 from raclib.ingest.download import download
-from raclib.ingest.names import public_name, reading
+from raclib.ingest.locations import file_name, is_web, public_name
+from raclib.ingest.reading import reading
 from raclib.ingest.tally import Tally
 
 ReadFiles = Callable[[Sequence[str], Tally], Iterator[pa.Table]]
@@ -33,7 +32,7 @@ class FileSource:
     @classmethod
     def of(cls, uris: Sequence[str], read: ReadFiles) -> "FileSource":
         """The source of files whose paths may be relative."""
-        return cls(tuple(uri if _is_web(uri) else normalise(uri) for uri in uris), read)
+        return cls(tuple(uri if is_web(uri) else normalise(uri) for uri in uris), read)
 
     def describe(self) -> dict[str, Any]:
         """Names and sizes of the files."""
@@ -50,11 +49,7 @@ class FileSource:
 
 def fetch_files(uris: Sequence[str], folder: str) -> list[str]:
     """The same files, those of the web as local copies in a folder."""
-    return [_fetch(uri, folder) if _is_web(uri) else uri for uri in uris]
-
-
-def _is_web(uri: str) -> bool:
-    return urlsplit(uri).scheme in ("http", "https")
+    return [_fetch(uri, folder) if is_web(uri) else uri for uri in uris]
 
 
 def _fetch(url: str, folder: str) -> str:
@@ -68,8 +63,8 @@ def _fetch(url: str, folder: str) -> str:
 
 
 def _describe_file(uri: str) -> dict[str, Any]:
-    name = Path(urlsplit(uri).path).name
-    if _is_web(uri):
+    name = file_name(uri)
+    if is_web(uri):
         return {"name": name}
     fs, path = resolve(uri)
     with reading(public_name(uri)):

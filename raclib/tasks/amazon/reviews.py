@@ -17,7 +17,8 @@ from typing_extensions import TypedDict
 from raclib.corpus.files import resolve
 from raclib.errors import UserError
 from raclib.ingest.embedding import LINE
-from raclib.ingest.names import public_name, reading
+from raclib.ingest.locations import public_name
+from raclib.ingest.reading import reading
 from raclib.ingest.tally import Tally
 
 # 1973 to 2100: a time in seconds by mistake would lie in January 1970.

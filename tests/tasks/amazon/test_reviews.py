@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raclib.errors import UserError
-from raclib.ingest.names import public_name
+from raclib.ingest.locations import public_name
 from raclib.ingest.tally import Tally
 from raclib.tasks.amazon import reviews
 from raclib.tasks.amazon.reviews import BATCH_ROWS, COLUMNS, read_reviews

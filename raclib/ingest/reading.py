@@ -1,19 +1,10 @@
-"""Names and errors of files that rows are read from."""
+"""What a file system complains of while rows are read, in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from raclib.corpus.files import clear_errors
 from raclib.errors import UserError
-
-
-def public_name(uri: str) -> str:
-    """A path or URI without user, password and query, which may be secrets."""
-    parts = urlsplit(uri)
-    if not parts.scheme:
-        return uri
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 @contextmanager
