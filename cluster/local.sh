@@ -20,6 +20,8 @@ start() { # start NODE CPUS ARGUMENTS...: in a session of its own, so that all o
     export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token" RAY_JOB_STOP_WAIT_TIME_S=60
     # Processes of tasks start slowly, some seconds of a core each: they are kept and used again.
     export RAY_num_workers_soft_limit=8
+    # A killed node is noticed after 5 s, not 15; one that only stalls still has most of a minute.
+    export RAY_health_check_period_ms=${RAY_health_check_period_ms:-1000}
     setsid ray start --block --disable-usage-stats \
         --object-store-memory 300000000 --num-cpus "$cpus" "$@" \
         --dashboard-agent-listen-port $((port + 10 + node)) --metrics-export-port $((port + 30 + node)) \
@@ -50,7 +52,7 @@ up() {
     mkdir -p "$folder/node1"
     (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/token")
     start 1 "$cpus" --head --port "$port" --dashboard-host 127.0.0.1 --dashboard-port "$dashboard" \
-        --temp-dir "$folder/node1"
+        --ray-client-server-port $((port + 2)) --temp-dir "$folder/node1"
     wait_for_nodes 1
     for node in $(seq 2 "$nodes"); do
         add "$node" "$cpus"
@@ -66,13 +68,11 @@ add() { # add NODE [CPUS]
     start "$1" "${2:-2}" --address "$address" --temp-dir "$folder/node$1"
 }
 
-wait_for_nodes() { # wait_for_nodes COUNT
-    export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token"
-    for _ in $(seq 60); do
-        found=$(RAY_API_SERVER_ADDRESS="http://127.0.0.1:$dashboard" \
-            ray list nodes --filter state=ALIVE --format json 2>/dev/null | grep -o '"node_id"' | wc -l || true)
+wait_for_nodes() { # wait_for_nodes COUNT: until so many say that they have joined
+    for _ in $(seq 240); do
+        found=$(grep -ls "Ray runtime started" "$folder"/node*.log | wc -l || true)
         [ "$found" -ge "$1" ] && return
-        sleep 1
+        sleep 0.25
     done
     tail --lines 5 "$folder"/node*.log >&2
     echo "error: $found of $1 nodes came up; the logs above are in $folder" >&2
@@ -84,7 +84,10 @@ down() {
         node=$(basename "$file" .pid)
         kill_node "${node#node}" TERM
     done
-    sleep 2
+    for _ in $(seq 20); do
+        pgrep --session "$(cat "$folder"/node*.pid | paste -sd,)" >/dev/null || break
+        sleep 0.1
+    done
     for file in "$folder"/node*.pid; do
         node=$(basename "$file" .pid)
         kill_node "${node#node}" KILL

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Before Triton is imported: kernels run on the CPU where there is no GPU.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session")
+def copy_checkout():
+    """Copies what jobs are submitted with, whatever else lies in this checkout."""
+    root = Path(__file__).parents[1]
+
+    def copy(folder: Path) -> Path:
+        for name in ("jobs", "raclib", "configs"):
+            shutil.copytree(root / name, folder / name)
+        shutil.copy(root / ".rayignore", folder)
+        return folder
+
+    return copy
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +93,12 @@ def tiny_config(tmp_path_factory) -> AmazonConfig:
 
 @pytest.fixture(scope="session")
 def write_tiny(tiny_config):
-    """Writes the tiny configuration to a folder, which also gets the results."""
+    """Writes the tiny configuration, or one like it, to a folder, which also gets the results."""
 
-    def write(folder: Path) -> Path:
+    def write(folder: Path, **changes) -> Path:
         config = dataclasses.replace(
             tiny_config,
+            **changes,
             storage_path=str(folder / "runs"),
             corpus=None,
             tracking=dataclasses.replace(

@@ -1,6 +1,5 @@
 """Three Ray hosts and one without Ray on this machine, which the tests break."""
 
-import json
 import os
 import shutil
 import signal
@@ -10,20 +9,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from tenacity import Retrying, stop_after_attempt
+import s3fs
+from tenacity import Retrying, stop_after_attempt, stop_after_delay, wait_fixed
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"s3": 9000, "mlflow": 5000}
-NAME = "hosts"
-SUBNET = "10.78.0"
+SUBNET = "10.78.0"  # of a bridge that only these hosts see
 SERVICES = f"{SUBNET}.101"
 BUCKET = "s3://hosts"
 CPUS = 4
+RAY_HOSTS = ("n1", "n2", "n3")
 
 
 class Hosts:
@@ -36,7 +36,8 @@ class Hosts:
 
     def __init__(self, tool: Path, folder: Path) -> None:
         self.folder, self.logs = folder, folder / "logs"
-        self._command = [sys.executable, str(tool), "--name", NAME]
+        self._name = f"h{os.getpid() % 10**7}"  # on this machine others may make hosts too
+        self._command = [sys.executable, str(tool), "--name", self._name]
         self._environment = {**os.environ, "NETLAB_STATE": str(folder / "state")}
         self._started: list[subprocess.Popen] = []
         self._pool = ThreadPoolExecutor(1)
@@ -71,7 +72,13 @@ class Hosts:
         }
         options = [f"--env={name}={value}" for name, value in settings.items()]
         options += [f"--private={cache}", f"--venv={sys.prefix}", f"--subnet={SUBNET}"]
-        self("up", "3", f"--cpus={CPUS}", "--osm-mb=200", "--plain=1", *options)
+        # Else the tool makes it, and in the end takes it away from everyone.
+        Path("/tmp/ray").mkdir(exist_ok=True)
+        command = ("up", "3", f"--cpus={CPUS}", "--osm-mb=200", "--plain=1", *options)
+        rising = self._pool.submit(self, *command)
+        # What needs no Ray starts as soon as its host is there.
+        is_there = Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True)
+        is_there(self, "exec", "h1", "true")
         self.start("h1", "moto_server", "-H", "0.0.0.0", "-p", str(PORTS["s3"]))
         self._tracking_server = self.start(
             *("h1", "mlflow", "server", "--host", "0.0.0.0", "--port", str(PORTS["mlflow"])),
@@ -79,8 +86,7 @@ class Hosts:
             *("--artifacts-destination", str(self.folder / "artifacts")),
         )
         self("exec", "h1", sys.executable, __file__, *map(str, PORTS.values()))
-        code = f"import s3fs; s3fs.S3FileSystem().mkdir({BUCKET!r})"
-        self("exec", "n1", sys.executable, "-c", code)
+        rising.result()
 
     def down(self) -> None:
         """Ends everything and removes every trace."""
@@ -116,9 +122,15 @@ class Hosts:
         return process
 
     def processes(self, title: str) -> dict[str, set[int]]:
-        """Process ids of each host's processes of that title, as this process sees them."""
-        pids = json.loads(self("info"))["pids"]
-        return {host: {pid for pid in pids[host] if _title(pid).startswith(title)} for host in pids}
+        """Process ids of each Ray host's processes of that title, as this process sees them."""
+        spaces = {_inode(Path(f"/run/netns/{self._name}-{host}")): host for host in RAY_HOSTS}
+        found: dict[str, set[int]] = {host: set() for host in RAY_HOSTS}
+        for pid in psutil.pids():
+            with suppress(OSError):  # it has just ended
+                host = spaces.get(_inode(Path(f"/proc/{pid}/ns/net")))
+                if host and Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title.encode()):
+                    found[host].add(pid)
+        return found
 
     def frozen_tracking(self) -> AbstractContextManager[None]:
         """MLflow's server stands still for a block: what logs to it waits, for 120 s at most."""
@@ -147,11 +159,8 @@ class Hosts:
 FAULTS = {"kill": ("kill",), "power": ("kill", "--power"), "cut": ("cut",)}
 
 
-def _title(pid: int) -> str:
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace")
-    except OSError:  # it has just ended
-        return ""
+def _inode(path: Path) -> int:
+    return path.stat().st_ino
 
 
 def find_tool() -> Path:
@@ -181,7 +190,8 @@ def suspended(processes: list[psutil.Process]) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # it may have been killed
+                process.resume()
 
 
 def wait_until(done: Callable[[], object], seconds: float) -> None:
@@ -192,13 +202,14 @@ def wait_until(done: Callable[[], object], seconds: float) -> None:
         time.sleep(0.5)  # to look takes the processor from what is waited for
 
 
-def _wait_for_ports(ports: list[int]) -> None:
+def _wait_for_services(ports: list[int]) -> None:
     def answers(port: int) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     wait_until(lambda: all(map(answers, ports)), 90)
+    s3fs.S3FileSystem().mkdir(BUCKET)
 
 
 if __name__ == "__main__":
-    _wait_for_ports([int(port) for port in sys.argv[1:]])
+    _wait_for_services([int(port) for port in sys.argv[1:]])

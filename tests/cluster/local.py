@@ -2,12 +2,14 @@
 
 import os
 import random
+import socket
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
-from hosts import wait_until
+from hosts import suspended, wait_until
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster" / "local.sh"
@@ -18,8 +20,7 @@ class LocalCluster:
     """What `cluster/local.sh` starts; `folder` must be short, sockets lie in it."""
 
     def __init__(self, folder: Path) -> None:
-        # Above the ports of Ray's workers, below those that the kernel gives away.
-        self.folder, port = folder, random.randrange(200, 320) * 100
+        self.folder, port = folder, _hundred_ports()
         self.temporary, self.log = folder / "tmp", folder.with_suffix(".out")
         self.temporary.mkdir(parents=True)
         self.environment = {
@@ -87,11 +88,17 @@ class LocalCluster:
         return dict(argument.partition("=")[::2] for argument in raylet)
 
     def add(self, node: int) -> None:
-        """Brings a node back, and waits until it has joined."""
-        log = self.folder / f"node{node}.log"
-        log.unlink()
+        """Brings a node back; `wait_for` waits until it has joined."""
+        self._log_of(node).unlink()
         self.run(SCRIPT, "add", node)
+
+    def wait_for(self, node: int) -> None:
+        """Waits until a node that was brought back has joined."""
+        log = self._log_of(node)
         wait_until(lambda: log.exists() and "Ray runtime started" in log.read_text(), 90)
+
+    def _log_of(self, node: int) -> Path:
+        return self.folder / f"node{node}.log"
 
     def processes(self) -> dict[int, list[psutil.Process]]:
         """The living processes of every node."""
@@ -116,6 +123,30 @@ class LocalCluster:
             for node, processes in self.processes().items()
             if any(title in " ".join(_command(process)) for process in processes)
         }
+
+    def held_training(self) -> AbstractContextManager[None]:
+        """Training stands still for a block, in which a fault comes."""
+        every = [process for processes in self.processes().values() for process in processes]
+        return suspended([p for p in every if "ray::RayTrainWorker" in " ".join(_command(p))])
+
+
+def processes_naming(path: Path) -> list[psutil.Process]:
+    """Processes, of any cluster or none, whose command names a file or folder."""
+    return [p for p in psutil.process_iter() if str(path) in " ".join(_command(p))]
+
+
+def _hundred_ports() -> int:
+    """The first of a hundred ports that are free.
+
+    Above the ports of Ray's workers, below those that the kernel gives away.
+    """
+    firsts = random.sample(range(20_000, 32_000, 100), 120)
+    return next(first for first in firsts if all(map(_is_free, range(first, first + 100))))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -8,14 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hosts import BUCKET, CPUS, FAULTS, ROOT, SUBNET, Hosts, find_tool, wait_until
+from hosts import BUCKET, CPUS, FAULTS, RAY_HOSTS, SUBNET, Hosts, find_tool, wait_until
 from runs import Job, Runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FETCH_ROWS = Path(__file__).with_name("fetch_rows.py")
 LONGEST_FETCH_S = 5.0
 FAULT_S = 30
-NUM_EPOCHS, LOG_EVERY, CHECKPOINT_EVERY = 60, 4, 8
+NUM_EPOCHS, LOG_EVERY, CHECKPOINT_EVERY = 24, 4, 8
 NUM_STEPS = 8 * NUM_EPOCHS
 
 
@@ -63,7 +63,7 @@ def watch_servers(
 ) -> tuple[float, float]:
     """Seconds until a host's servers ended, and until others took their place; or infinity."""
     ended = replaced = float("inf")
-    while time.time() < began + FAULT_S:
+    while max(ended, replaced) == float("inf") and time.time() < began + FAULT_S:
         servers, seconds = hosts.processes("ray::ShardServer"), time.time() - began
         if not servers[host] & before[host]:
             ended = min(ended, seconds)
@@ -74,8 +74,9 @@ def watch_servers(
 
 
 @pytest.fixture(scope="module")
-def job_file(hosts, tiny_config) -> Path:
+def job_file(hosts, tiny_config, copy_checkout) -> Path:
     """A small configuration whose runs outlast a host, on what every host can reach."""
+    copy_checkout(hosts.folder / "checkout")
     config = replace(
         tiny_config,
         storage_path=f"{BUCKET}/runs",
@@ -100,7 +101,8 @@ def job_file(hosts, tiny_config) -> Path:
 
 def submit(hosts: Hosts, log: str, *settings: str) -> subprocess.Popen:
     """Submits the job to the head; what it prints goes into a file of `hosts.logs`."""
-    command = ["--working-dir", str(ROOT), "--", "python", "jobs/train_amazon.py", *settings]
+    checkout = str(hosts.folder / "checkout")
+    command = ["--working-dir", checkout, "--", "python", "jobs/train_amazon.py", *settings]
     return hosts.start("n1", *command, verb="submit", log=log)
 
 
@@ -145,14 +147,15 @@ def test_fetches_and_training_go_on(hosts, job, kind):
         wait_until(fetching.is_under_way, 120)
     # Replicas are on different hosts: each has a server more.
     servers = hosts.processes("ray::ShardServer")
-    assert all(servers[name] - others[name] for name in ("n1", "n2", "n3"))
+    assert all(servers[name] - others[name] for name in RAY_HOSTS)
     job.wait_for_steps(3, 300)
     training = hosts.processes("ray::RayTrainWorker")
     host = next((name for name in ("n2", "n3") if training[name]), None)
     assert host, f"no host trains: {job.log.read_text()[-4000:]}"
-    with hosts.fault(kind, host) as began:
+    # Nor may it go on long before all has been seen.
+    with hosts.fault(kind, host) as began, hosts.frozen_tracking():
         ended, replaced = watch_servers(hosts, host, servers, began)
-    fetching.stop()
+        fetching.stop()
     fetches = fetching.events("outcome")
     assert {fetch["outcome"] for fetch in fetches} == {"right"}
     before = max(f["seconds"] for f in fetches if f["time"] < began)
@@ -166,7 +169,7 @@ def test_fetches_and_training_go_on(hosts, job, kind):
     assert longest < LONGEST_FETCH_S
     # No server lives on beside its replacement.
     assert ended < FAULT_S and ended <= replaced
-    assert fetches[-1]["time"] > began + FAULT_S
+    assert fetches[-1]["time"] > began + min(replaced, FAULT_S)
     # What came within a second may have been under way.
     job.wait_until(lambda: job.steps()[-1][1] > began + 1, 120)
     steps = job.steps()

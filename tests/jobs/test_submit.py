@@ -13,8 +13,6 @@ import pytest
 from mlflow.tracking import MlflowClient
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
-ROOT = Path(__file__).parents[2]
-
 
 def free_port() -> int:
     with socket.socket() as found:
@@ -23,13 +21,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def checkout(write_tiny, tmp_path_factory):
+def checkout(write_tiny, copy_checkout, tmp_path_factory):
     """A copy of what is submitted, with the tiny configuration as its default."""
-    folder = tmp_path_factory.mktemp("submit") / "checkout"
-    for name in ("jobs", "raclib", "configs"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / ".rayignore", folder)
-    shutil.move(write_tiny(folder.parent), folder / "configs" / "amazon_quickstart.yaml")
+    folder = copy_checkout(tmp_path_factory.mktemp("submit") / "checkout")
+    # A shard: a process that makes it.
+    config = write_tiny(folder.parent, rows_per_shard=2000)
+    shutil.move(config, folder / "configs" / "amazon_quickstart.yaml")
     return folder
 
 
@@ -52,11 +49,16 @@ def head(checkout):
     environment.pop("RAY_ADDRESS", None)
     # A short path: sockets below it may not pass 107 bytes.
     short = Path("/tmp") / f"rj{os.getpid()}"
-    command = ["ray", "start", "--head", "--block", f"--port={free_port()}", "--num-cpus=3"]
-    command += [f"--dashboard-port={dashboard}", f"--temp-dir={short}"]
+    command = ["ray", "start", "--head", "--block", "--num-cpus=3", f"--temp-dir={short}"]
     command += ["--object-store-memory=300000000", "--include-dashboard=true"]
-    # The agent that takes jobs has a fixed port by default, which another Ray here may hold.
-    command += [f"--dashboard-agent-listen-port={free_port()}"]
+    # Each has a fixed port by default, which another Ray here may hold.
+    ports = {
+        "port": free_port(),
+        "dashboard-port": dashboard,
+        "dashboard-agent-listen-port": free_port(),
+        "ray-client-server-port": free_port(),
+    }
+    command += [f"--{name}={port}" for name, port in ports.items()]
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=checkout
