@@ -1,14 +1,18 @@
-# Two commands do everything on a fresh machine: make train, make test.
+# Two commands do everything on a fresh machine: make train, make test. What takes longer than that
+# is make test-slow.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint ui
+.PHONY: train test test-slow lint ui
 
 train: .venv/train.done
-	$(BIN)/python jobs/train_amazon.py
+	$(BIN)/python jobs/train_amazon.py $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/test.done
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/test.done
 	$(BIN)/ruff check .
