@@ -15,20 +15,20 @@ test-slow: .venv/test.done
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/test.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy raclib
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy raclib
 
 ui: .venv/train.done
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
+	$(BIN)/python -m mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 # torch first: on its own line pip takes the build that the constraints name, not the newest.
 .venv/train.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 .venv/test.done: .venv/train.done
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,dev,text]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,dev,text]"
 	touch $@
