@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +42,7 @@ def connect(num_workers: int, log_to_driver: bool = False, address: str | None =
         "log_to_driver": log_to_driver,
         "logging_level": logging.ERROR,
         "logging_config": LoggingConfig(log_level="ERROR"),
+        "runtime_env": interpreter(),
     }
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
@@ -48,11 +51,21 @@ def connect(num_workers: int, log_to_driver: bool = False, address: str | None =
     for name, value in LOCAL_SETTINGS.items():
         os.environ.setdefault(name, value)
     ray.init(
+        "local",  # else Ray joins what `ray start` began on this machine, and refuses the rest
         num_cpus=max(os.cpu_count() or 1, num_workers + 1),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         **quiet,
     )
+
+
+def interpreter() -> dict[str, str]:
+    """A runtime environment of this interpreter, where its path needs quotes.
+
+    Ray starts workers by a shell command into which it writes the path as it is.
+    """
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}
 
 
 def this_node() -> dict[str, str]:
