@@ -1,0 +1,38 @@
+"""What a base classifier can be told."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jsonargparse.typing import PositiveInt
+
+from raclib.errors import UserError
+
+Kind = Literal["linear", "mlp", "lightgbm", "column", "perceiver"]
+
+
+@dataclass
+class BaseConfig:
+    """A classifier of the input alone, which sees no retrieved row."""
+
+    kind: Kind = "linear"
+    """linear: logistic regression; mlp: a network over embeddings of numbers and categories;
+    lightgbm: boosted trees (`pip install raclib[boosted]`); column: probabilities in the table, as
+    they are; perceiver: the paper's classifier, trained with the model."""
+    num_folds: PositiveInt = 5
+    """Rows whose label was known before the cutoff are scored by a classifier fitted on the other
+    folds; at least 2."""
+    max_rows: PositiveInt = 200_000
+    """Most rows of a fit; drawn at random where more are known. They are held in memory."""
+    width: PositiveInt = 256
+    """Width of the two hidden layers (mlp)."""
+    max_epochs: PositiveInt = 30
+    """Most passes over the rows; fewer where the last tenth of them stops gaining (mlp)."""
+    max_rounds: PositiveInt = 300
+    """Most trees a class; fewer where the last tenth of the rows stops gaining (lightgbm)."""
+
+    def __post_init__(self) -> None:
+        if self.num_folds < 2:
+            raise UserError(
+                f"base.num_folds: {self.num_folds}; a row must be scored by a classifier that did "
+                "not see it: give at least 2"
+            )

@@ -1,0 +1,94 @@
+"""Scores of rows by base classifiers that did not see their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raclib.errors import UserError
+from raclib.models.base.classifier import FittedBase, fit_base
+from raclib.models.base.config import BaseConfig
+from raclib.models.base.features import Read, pieces
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """A base classifier, and one for each fold of the rows it was fitted on. Can be pickled.
+
+    Attributes:
+        base: Fitted on all rows whose label was known at the cutoff.
+        by_fold: Fitted on those rows but the ones of a fold.
+        fold_N: Each row's fold, int16; -1 where its label was not known, or it has none.
+    """
+
+    base: FittedBase
+    by_fold: Sequence[FittedBase]
+    fold_N: np.ndarray
+
+    def log_probs(self, read: Read, rows: np.ndarray) -> np.ndarray:
+        """Log-probabilities, float32 `[M, C]`, of rows by classifiers that did not see them.
+
+        Args:
+            read: Features of rows, of 8,192 at most at a time.
+            rows: Numbers of rows, int64 `[M]`.
+        """
+        out_MC = np.empty((len(rows), self.base.num_classes), np.float32)
+        for piece in pieces(rows):
+            out_MC[piece] = self._score(read, rows[piece])
+        return out_MC
+
+    def _score(self, read: Read, rows: np.ndarray) -> np.ndarray:
+        features, fold_M = read(rows), self.fold_N[rows]
+        out_MC = np.empty((len(rows), self.base.num_classes), np.float32)
+        for fold in np.unique(fold_M).tolist():
+            where = np.flatnonzero(fold_M == fold)
+            fitted = self.base if fold < 0 else self.by_fold[fold]
+            out_MC[where] = fitted.log_probs(features.take(where))
+        return out_MC
+
+
+def out_of_fold(
+    config: BaseConfig,
+    read: Read,
+    label: np.ndarray,
+    num_classes: int,
+    known: np.ndarray,
+    seed: int,
+) -> OutOfFold:
+    """Fits a base classifier on rows whose label was known at the cutoff, and one for each fold.
+
+    Folds are drawn at random. What is fitted, and so every score, depends on no label of another
+    row.
+
+    Args:
+        config: Which kind, how many folds.
+        read: Features of rows by number, of `config.max_rows` at most at a time.
+        label: int64 `[N]`, in the order in which labels became known; -1 for none.
+        num_classes: C.
+        known: Whether the label was known at the cutoff, bool `[N]`.
+        seed: The same gives the same.
+
+    Raises:
+        UserError: if fewer rows are known than there are folds, or the kind's package is missing.
+    """
+    rows = np.flatnonzero(known)
+    rows = rows[label[rows] >= 0]
+    if len(rows) < config.num_folds:
+        raise UserError(
+            f"base.num_folds: {config.num_folds} folds of {len(rows)} rows whose label was known "
+            "at the cutoff; choose a later cutoff"
+        )
+    generator = np.random.default_rng(seed)
+    fold_N = np.full(len(label), -1, np.int16)
+    fold_N[rows] = generator.permutation(len(rows)) % config.num_folds
+
+    def fit(part: np.ndarray) -> FittedBase:
+        if len(part) > config.max_rows:
+            part = np.sort(generator.choice(part, config.max_rows, replace=False))
+        return fit_base(config, read(part), label[part], num_classes, seed)
+
+    base = fit(rows)
+    if config.kind == "column":
+        # The user's score was fitted elsewhere.
+        return OutOfFold(base, [base] * config.num_folds, fold_N)
+    return OutOfFold(base, [fit(rows[fold_N[rows] != f]) for f in range(config.num_folds)], fold_N)
