@@ -86,10 +86,11 @@ def evaluate(
     by_bin = compare(test_label, splits.test_bin, probabilities, num_bootstrap, config.seed)
     by_period = compare(test_label, period, probabilities, num_bootstrap, config.seed)
     middle = (splits.bin_edges[:-1] + splits.bin_edges[1:]) // 2
-    times, cutoff = (middle, float(task.cutoff))
     if wording.has_dates:
-        times, cutoff = (pd.to_datetime(value, unit="ms") for value in (middle, task.cutoff))
-    figure = plot_over_time(by_bin, times, cutoff, wording.time)
+        times, cutoff = pd.to_datetime(middle, unit="ms"), pd.to_datetime(task.cutoff, unit="ms")
+        figure = plot_over_time(by_bin, times, cutoff, wording.time)
+    else:
+        figure = plot_over_time(by_bin, middle, task.cutoff, wording.time)
     return Comparison(by_bin, by_period, figure)
 
 
