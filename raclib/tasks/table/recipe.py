@@ -30,7 +30,7 @@ from raclib.ingest.table import KNOWN, LABEL, TableEncoder, TableSource, look
 from raclib.ingest.timeline import Roles, Timeline
 from raclib.tasks.table.config import TableConfig
 
-ENCODE_ROWS = 8192
+ENCODE_ROWS = 32_768
 
 
 @dataclass(frozen=True)
