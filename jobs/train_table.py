@@ -1,18 +1,28 @@
 #!/usr/bin/env python3
 """From a table of your own to a comparison over time: retrieval beside a classifier without it."""
 
+from raclib.errors import UserError
 from raclib.evaluation.comparison import Wording, baselines, evaluate, report
 from raclib.run.cli import main
 from raclib.run.paths import resolve
-from raclib.serving.train_table import BASE, Trained, train_table
+from raclib.serving.table_predictor import TablePredictor
+from raclib.serving.train_table import BASE, RETRIEVAL, Trained, train_table
+from raclib.serving.unlabelled import predict_unlabelled
 from raclib.tasks.table.config import TableConfig
+from raclib.tasks.table.recipe import TableRecipe
 
 
 def run(config: TableConfig) -> None:
     """Prepares the corpus and its base scores, trains retrieval, compares it with simpler lines."""
     config = resolve(config, corpus=config.corpus_uri)
+    if config.predict_unlabelled and not config.data:
+        raise UserError(
+            "predict_unlabelled: rows are read from the table; name its files with --data"
+        )
     with train_table(config) as trained:
         compare(trained, describe(config))
+    if config.predict_unlabelled:
+        predict_rest(config, trained)
 
 
 def compare(trained: Trained, wording: Wording) -> None:
@@ -26,6 +36,15 @@ def compare(trained: Trained, wording: Wording) -> None:
         with trained.follow(name) as loggers[name]:
             probabilities[name] = probability
     report(evaluate(task, probabilities, wording), trained.job, loggers, wording)
+
+
+def predict_rest(config: TableConfig, trained: Trained) -> None:
+    """Predicts the rows without a label, and says where the answers are."""
+    predictor = TablePredictor(config, trained.fitted[RETRIEVAL].weights)
+    uri = f"{config.storage_path}/{config.name}/unlabelled.parquet"
+    num_rows, num_unread = predict_unlabelled(predictor, TableRecipe(config).files, uri)
+    rest = f"; {num_unread:,} have no time that can be read" if num_unread else ""
+    print(f"rows without a label: {num_rows:,} predicted, in {uri}{rest}")
 
 
 def describe(config: TableConfig) -> Wording:

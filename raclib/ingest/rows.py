@@ -58,6 +58,11 @@ class RowReader:
         wanted = {self.roles.time, *self.features.roles}
         return [name for name in self.schema.names if name in wanted]
 
+    @property
+    def event_roles(self) -> Roles:
+        """The same for rows whose label is not known: all but the time of the label."""
+        return replace(self.roles, label_time=None)
+
     def conform(self, rows: pa.Table, columns: list[str]) -> pa.Table:
         """Some columns of rows, in types that hold what the table's own do.
 
@@ -103,7 +108,7 @@ class RowReader:
         return {**found, "key": keys, EVENT: event}
 
     def _event_times(self, rows: pa.Table) -> np.ndarray:
-        times = Times.read(rows, replace(self.roles, label_time=None))
+        times = Times.read(rows, self.event_roles)
         refuse(times.reason)
         return times.event
 
