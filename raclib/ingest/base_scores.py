@@ -115,9 +115,9 @@ def _save(fitted: OutOfFold, uri: str) -> None:
 def _load(uri: str) -> OutOfFold:
     try:
         with np.load(io.BytesIO(read_bytes(uri)), allow_pickle=False) as file:
-            arrays = dict(file)
-    except (BadZipFile, EOFError, ValueError, OSError) as error:
+            fold_N, base = file["fold_N"], file[BASE].tobytes()
+            folds = [file[f"fold {n}"].tobytes() for n in range(fold_N.max() + 1)]
+    except (BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
         raise UserError(f"{uri}: damaged: {error}; remake the corpus") from error
-    folds = sorted(name for name in arrays if name.startswith("fold "))
-    base, *by_fold = (FittedBase.from_bytes(arrays[n].tobytes(), uri) for n in (BASE, *folds))
-    return OutOfFold(base, by_fold, arrays["fold_N"])
+    by_fold = [FittedBase.from_bytes(data, uri) for data in folds]
+    return OutOfFold(FittedBase.from_bytes(base, uri), by_fold, fold_N)
