@@ -115,11 +115,11 @@ def _save(fitted: OutOfFold, uri: str) -> None:
 def _load(uri: str, num_rows: int) -> OutOfFold:
     try:
         with np.load(io.BytesIO(read_bytes(uri)), allow_pickle=False) as file:
-            arrays = dict(file)
-    except (BadZipFile, EOFError, ValueError, OSError) as error:
+            fold_N, base = file["fold_N"], file[BASE].tobytes()
+            folds = [file[f"fold {n}"].tobytes() for n in range(fold_N.max() + 1)]
+    except (BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
         raise UserError(f"{uri}: damaged: {error}; remake the corpus") from error
-    folds = sorted(name for name in arrays if name.startswith("fold "))
-    base, *by_fold = (FittedBase.from_bytes(arrays[n].tobytes(), uri) for n in (BASE, *folds))
+    by_fold = [FittedBase.from_bytes(data, uri) for data in folds]
     # Rows that were appended since are in no fold.
-    num_appended = num_rows - len(arrays["fold_N"])
-    return OutOfFold(base, by_fold, np.pad(arrays["fold_N"], (0, num_appended), constant_values=-1))
+    fold_N = np.pad(fold_N, (0, num_rows - len(fold_N)), constant_values=-1)
+    return OutOfFold(FittedBase.from_bytes(base, uri), by_fold, fold_N)

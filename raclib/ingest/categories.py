@@ -9,21 +9,22 @@ from pyarrow import types
 from raclib.ingest.survey import is_present, is_text
 
 MAX_CATEGORIES = 1_000
+_MAX_WHOLE = 2.0**53  # from here on not every integer is a float
 
 
 def to_strings(values: pa.ChunkedArray) -> pa.Array:
     """Values as strings, the same however they are stored; null where missing.
 
-    A whole float is written like an integer: tools that know no missing integers make floats.
+    A whole float or decimal is written like an integer: tools that know no missing integers make
+    floats. What a value becomes depends on no other value.
     """
     found = values.combine_chunks()
-    missing = pc.invert(is_present(found))
+    strings = found if is_text(found.type) else found.cast(pa.large_string())
     if types.is_floating(found.type):
-        present = found.filter(is_present(found))
-        if pc.all(pc.equal(pc.trunc(present), present)).as_py() in (None, True):
-            found = pc.if_else(missing, None, found).cast(pa.int64(), safe=False)
-    strings = found if is_text(found.type) else found.cast(pa.string())
-    return pc.if_else(missing, pa.scalar(None, strings.type), strings).cast(pa.large_string())
+        strings = pc.coalesce(_whole(found).cast(pa.large_string()), strings)
+    elif types.is_decimal(found.type):
+        strings = pc.replace_substring_regex(strings, r"\.0*$", "")
+    return pc.if_else(is_present(found), strings.cast(pa.large_string()), None)
 
 
 def frequent_values(values: pa.ChunkedArray) -> list[str]:
@@ -47,3 +48,9 @@ def to_hashes(values: pa.ChunkedArray) -> np.ndarray:
     hashes = pd.util.hash_array(distinct.dictionary.to_numpy(zero_copy_only=False))
     places = pc.fill_null(distinct.indices, len(hashes)).to_numpy(zero_copy_only=False)
     return np.append(hashes, np.uint64(0)).view(np.int64)[places]
+
+
+def _whole(floats: pa.Array) -> pa.Array:
+    """Those floats that are integers, as int64; null for others."""
+    is_whole = pc.and_(pc.equal(pc.trunc(floats), floats), pc.less(pc.abs(floats), _MAX_WHOLE))
+    return pc.if_else(is_whole, floats, None).cast(pa.int64())

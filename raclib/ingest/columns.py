@@ -56,7 +56,9 @@ class Column:
 def choose_columns(
     surveys: Mapping[str, ColumnSurvey], config: ColumnsConfig, reserved: Mapping[str, str]
 ) -> list[Column]:
-    """What every column is taken as, in the order of the table.
+    """What every column is taken as: first those that the user names, in that order.
+
+    The order of scores is that of the classes, so it is the user's.
 
     Args:
         surveys: What each column holds.
@@ -70,14 +72,14 @@ def choose_columns(
     """
     told = _told(surveys, config, reserved)
     found = []
-    for name, survey in surveys.items():
+    for name in dict.fromkeys((*told, *surveys)):
         if name in reserved:
             found.append(Column(name, "ignore", reserved[name]))
         elif name in told:
-            _check(survey, told[name])
+            _check(surveys[name], told[name])
             found.append(Column(name, told[name], "as told"))
         else:
-            found.append(Column(name, *_infer(survey)))
+            found.append(Column(name, *_infer(surveys[name])))
     if all(column.role in ("ignore", "score") for column in found):
         raise UserError(
             "columns: no column is left to learn from; name some with --columns.numeric, "
@@ -96,6 +98,8 @@ def _told(
                 raise UserError(
                     f"columns.{role}: no column is called {name!r}; there are {', '.join(surveys)}"
                 )
+            if told.get(name) == role:
+                raise UserError(f"columns.{role}: {name!r} is named twice; once will do")
             if name in told:
                 raise UserError(f"columns: {name!r} is both {told[name]} and {role}; choose one")
             if name in reserved and role != "ignore":
@@ -107,17 +111,17 @@ def _told(
 def _infer(survey: ColumnSurvey) -> tuple[Role, str]:
     """Role and reason; the first rule that fits."""
     kind = survey.type
+    if types.is_null(kind) or survey.missing == 1:
+        return "ignore", "holds nothing"
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return _infer_list(survey)
     if types.is_nested(kind):
         return "ignore", f"nested ({_outer(kind)}): give its parts as columns"
-    if types.is_null(kind) or survey.missing == 1:
-        return "ignore", "holds nothing"
     if survey.num_distinct == 1 and not survey.num_missing:
         return "ignore", "constant"
     if types.is_boolean(kind):
         return "categorical", "true or false"
-    if types.is_temporal(kind):
+    if _is_time(kind):
         return "numeric", "a date or time: distance to the row's own"
     if types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind):
         return _infer_number(survey)
@@ -131,6 +135,8 @@ def _infer_list(survey: ColumnSurvey) -> tuple[Role, str]:
         return "ignore", f"lists of {survey.type.value_type}, not of numbers"
     if len(survey.sizes) > 1:
         return "ignore", "lists of different lengths"
+    if survey.sizes == {0}:
+        return "ignore", "lists without an element"
     return "embedding", "lists of numbers of one length"
 
 
@@ -158,16 +164,17 @@ def _check(survey: ColumnSurvey, role: Role) -> None:
     kind = survey.type
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     fits = {
-        "numeric": _is_number(kind) or types.is_temporal(kind) or types.is_boolean(kind),
-        "categorical": not types.is_nested(kind),
-        "entity": not types.is_nested(kind),
+        "numeric": _is_number(kind) or _is_time(kind) or types.is_boolean(kind),
+        "categorical": _is_scalar(kind),
+        "entity": _is_scalar(kind),
         "text": is_text(kind),
-        "embedding": is_list and _is_number(kind.value_type) and len(survey.sizes) <= 1,
+        "embedding": is_list and _is_number(kind.value_type) and _has_one_size(survey),
         "score": _is_number(kind) or (is_list and _is_number(kind.value_type)),
         "ignore": True,
     }
     if not fits[role]:
         sizes = " of different lengths" if len(survey.sizes) > 1 else ""
+        sizes = " without an element" if survey.sizes == {0} else sizes
         raise UserError(
             f"columns.{role}: {survey.name!r} holds {kind}{sizes}, which cannot be {role}; choose "
             "another role for it, or ignore it"
@@ -176,6 +183,19 @@ def _check(survey: ColumnSurvey, role: Role) -> None:
 
 def _is_number(kind: pa.DataType) -> bool:
     return types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind)
+
+
+def _has_one_size(survey: ColumnSurvey) -> bool:
+    return len(survey.sizes) <= 1 and survey.sizes != {0}
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return types.is_temporal(kind) and not types.is_interval(kind)
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    """Whether values can be written as strings."""
+    return _is_number(kind) or _is_time(kind) or types.is_boolean(kind) or is_text(kind)
 
 
 def _outer(kind: pa.DataType) -> str:

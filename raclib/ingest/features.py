@@ -23,6 +23,7 @@ from raclib.ingest.config import EncoderConfig
 from raclib.ingest.embedding import TextEmbedder
 from raclib.ingest.lists import list_width, to_matrix
 from raclib.ingest.numbers import NumberEncoder, to_numbers
+from raclib.ingest.survey import is_present
 
 LISTS = ("embedding", "score")
 
@@ -52,7 +53,8 @@ class FeatureEncoder:
         """Fits the encoding.
 
         Args:
-            columns: What each column is taken as. One that never varies in the sample is left out.
+            columns: What each column is taken as. One that never varies in the sample is left out,
+                unless it is a score: there is one a class, also for a class that is yet to come.
             sample: Rows whose label was known at the cutoff, with their `_event_time` in ms.
             encoder: What embeds texts.
 
@@ -62,7 +64,8 @@ class FeatureEncoder:
         roles: dict[str, str] = {
             column.name: column.role
             for column in columns
-            if column.role != "ignore" and not is_constant(sample[column.name])
+            if column.role == "score"
+            or (column.role != "ignore" and not is_constant(_values(column, sample)))
         }
         if not set(roles.values()) - {"score"}:
             raise UserError(
@@ -190,8 +193,19 @@ class FeatureEncoder:
 
 
 def is_constant(values: pa.ChunkedArray) -> bool:
-    """Whether all values are alike; lists are not compared."""
-    return not types.is_nested(values.type) and len(pc.unique(values)) < 2
+    """Whether all values are alike, or all missing; lists are not compared."""
+    present = values.combine_chunks()
+    present = present.filter(is_present(present))
+    if types.is_nested(values.type):
+        return not len(present)
+    return len(pc.unique(present)) + (len(present) < len(values)) < 2
+
+
+def _values(column: Column, sample: pa.Table) -> pa.ChunkedArray:
+    """What a column is compared by: a date by its distance to the row's own time."""
+    if column.role != "numeric":
+        return sample[column.name]
+    return pa.chunked_array([to_numbers(sample, column.name)])
 
 
 def _of(roles: Mapping[str, str], role: str) -> list[str]:

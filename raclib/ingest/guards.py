@@ -17,41 +17,45 @@ MIN_DELAY_RATIO = 2.0
 MIN_SHARE_CHANGE = 0.05
 NUM_FOLDS = 2
 MAX_LEAVES = 64
+MAX_NUMBER = float(np.finfo(np.float32).max)
 
 
 def delay_bias(timeline: Timeline, cutoff: int) -> str | None:
     """What is wrong with labels whose delay differs between classes; None if little.
 
-    Of the rows just before the cutoff, those of the faster class are known first: a model fitted on
-    what is known takes that class for commoner than it is. They are compared over the last stretch
-    before the cutoff, as long as nine in ten labels take.
+    Of the rows just before a moment, those of the faster class are known first: a model fitted on
+    what is known then takes that class for commoner than it is. The labels known at one moment are
+    compared with those known a stretch later, at the cutoff, for the last rows before the moment,
+    as many as the stretch has. Nine in ten labels take no longer than it.
 
     Args:
         timeline: Times and labels of all rows.
-        cutoff: ms since 1970.
+        cutoff: ms since 1970; a label that became known from then on is not looked at.
     """
-    labelled = timeline.label >= 0
-    delay, label = (timeline.known - timeline.event)[labelled], timeline.label[labelled]
-    event, known = timeline.event[labelled], timeline.known[labelled]
+    is_known = timeline.known < cutoff
+    event, known = timeline.event[is_known], timeline.known[is_known]
+    delay, label = known - event, timeline.label[is_known]
     medians = pd.Series(delay).groupby(label).median()
     counts = pd.Series(label).value_counts()
     medians = medians[counts[medians.index] >= MIN_ROWS].sort_values()
     if len(medians) < 2 or medians.iloc[-1] < MIN_DELAY_RATIO * medians.iloc[0] + 1:
         return None
-    last = (event < cutoff) & (event >= cutoff - np.quantile(delay, 0.9))
-    fast = label == medians.index[0]
-    if (last & (known < cutoff)).sum() < MIN_ROWS:
+    stretch = np.quantile(delay, 0.9)
+    moment = cutoff - stretch
+    last = (event < moment) & (event >= moment - stretch)
+    early, fast = last & (known < moment), label == medians.index[0]
+    if early.sum() < MIN_ROWS:
         return None
-    seen, true = fast[last & (known < cutoff)].mean(), fast[last].mean()
+    seen, true = fast[early].mean(), fast[last].mean()
     if seen - true < MIN_SHARE_CHANGE:
         return None
     names = timeline.classes.names
     quick, slow = names[medians.index[0]], names[medians.index[-1]]
     return (
         f"label_time: labels {quick!r} are known {_days(medians.iloc[0])} after the row (median), "
-        f"{slow!r} after {_days(medians.iloc[-1])}: of the last rows before the cutoff {seen:.0%} "
-        f"of the known labels are {quick!r}, {true:.0%} of all; what is known early is mostly "
-        f"{quick!r}, and models take it for commoner than it is; give --label_time a column with "
+        f"{slow!r} after {_days(medians.iloc[-1])}: of the last rows before a moment {seen:.0%} of "
+        f"the labels known by then are {quick!r}, {true:.0%} of those known {_days(stretch)} "
+        f"later; models take {quick!r} for commoner than it is; give --label_time a column with "
         "the time at which either outcome would be known, unless this is it"
     )
 
@@ -80,11 +84,13 @@ def given_away(columns: Sequence[Column], sample: pa.Table, label: np.ndarray) -
 def _strength(column: Column, sample: pa.Table, label: np.ndarray) -> str | None:
     from sklearn.metrics import roc_auc_score
 
-    if len(label) < MIN_ROWS:
-        return None
     codes, values = np.unique(label, return_inverse=True)
+    if len(label) < MIN_ROWS or len(codes) < 2:
+        return None
     if column.role == "numeric":
-        chance_NC = _by_tree(to_numbers(sample, column.name), values)
+        # Trees hold numbers in 32 bits, and refuse those that do not fit.
+        numbers = to_numbers(sample, column.name).clip(-MAX_NUMBER, MAX_NUMBER)
+        chance_NC = _by_tree(numbers, values)
     else:
         chance_NC = _by_value(to_strings(sample[column.name]).to_pandas(), values)
     if len(codes) == 2:

@@ -42,6 +42,6 @@ def to_matrix(name: str, values: pa.ChunkedArray, width: int) -> np.ndarray:
             raise UserError(f"column {name!r}: lists of {sizes} numbers, before it was {width}")
         found = found.flatten()
     if len(found):
-        numbers = found.cast(pa.float32()).to_numpy(zero_copy_only=False)
+        numbers = found.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
         out[column.is_valid().to_numpy(zero_copy_only=False)] = numbers.reshape(-1, width)
     return out

@@ -25,7 +25,9 @@ def show_columns(columns: Sequence[Column], surveys: Mapping[str, ColumnSurvey])
         survey = surveys[column.name]
         missing = f"{survey.missing:.1%}" if survey.num_missing else ""
         table.add_row(column.name, column.role, column.why, missing, _distinct(survey))
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+    width = None if sys.stdout.isatty() else FILE_WIDTH
+    # A column may be called amount[usd], which is no markup.
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
 
 
 def show_labels(timeline: Timeline, cutoff: int) -> None:

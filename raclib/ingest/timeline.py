@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -120,8 +119,8 @@ class Timeline:
         num_known = len(np.unique(self.label[self.known < found]))
         if num_known < 2:
             raise UserError(
-                f"cutoff: {value}: labels of {num_known} classes were known before it, models need "
-                "two; give a later one"
+                f"cutoff: {value}: before it labels of {num_known} class{'es' * (num_known != 1)} "
+                "were known, models need two; give a later one"
             )
         if not (self.event >= found).any():
             raise UserError(f"cutoff: {value}: no row is from then on; give an earlier one")
@@ -199,14 +198,13 @@ def parse_cutoff(value: str, event: np.ndarray) -> int:
 
 
 def _parse_date(value: str) -> int:
-    try:
-        date = pd.Timestamp(value)
-    except ValueError:
+    (time,), (is_missing,) = to_milliseconds(pa.array([value], pa.string()))
+    if is_missing:
         raise UserError(
             f"cutoff: {value!r} is not a date; write it as 2021-06-01, or give a share of the "
             "rows, such as 0.4"
-        ) from None
-    return int((date.tz_localize("UTC") if date.tz is None else date).value // 1_000_000)
+        )
+    return int(time)
 
 
 def _to_ms(

@@ -70,7 +70,7 @@ class CorpusTask(ABC):
         if not self.order.num_steps:
             raise UserError(
                 f"train.batch_size: {config.train.batch_size} is above split.train_examples "
-                f"({config.split.train_examples}); make it smaller"
+                f"({len(self.splits.train)}); make it smaller"
             )
 
     @property

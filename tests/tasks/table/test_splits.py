@@ -1,12 +1,12 @@
-"""Splits are disjoint, before the cutoff, and the test covers every bin."""
+"""Splits are disjoint, known before the cutoff, and the test covers every bin."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raclib.errors import UserError
-from raclib.tasks.table.config import SplitConfig
+from raclib.tasks.table.config import SplitConfig, TableSplitConfig
 from raclib.tasks.table.splits import make_splits
 
 CONFIG = SplitConfig(
@@ -19,28 +19,45 @@ CONFIG = SplitConfig(
 )
 
 
-@given(seed=st.integers(0, 2**32 - 1), ties=st.integers(1, 50))
-def test_parts_before_the_cutoff_are_disjoint_and_never_tested_on(seed, ties):
-    time = np.sort(np.random.default_rng(seed).integers(0, 1000 // ties, 300)) * ties
-    cutoff = time[200]
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    ties=st.integers(1, 50),
+    delay=st.sampled_from([0, 10, 300]),
+    split=st.sampled_from([CONFIG, TableSplitConfig(num_bins=5, examples_per_bin=20).of(100)]),
+)
+def test_parts_are_known_before_the_cutoff_disjoint_and_never_tested_on(seed, ties, delay, split):
+    rng = np.random.default_rng(seed)
+    event = rng.integers(0, 1000 // ties, 300) * ties
+    time = event + rng.integers(0, delay + 1, 300)
+    order = np.argsort(time, kind="stable")
+    time, event = time[order], event[order]
+    cutoff = int(time[200])
     if np.searchsorted(time, cutoff) < 95:
         return
-    splits = make_splits(time, cutoff, CONFIG, seed)
-    parts = [splits.train, splits.train_history, splits.validation, splits.validation_history]
-    assert [len(part) for part in parts] == [30, 40, 10, 15]
-    assert len(np.unique(np.concatenate(parts))) == 95
-    assert all((time[part] < cutoff).all() and (np.diff(part) > 0).all() for part in parts)
-    assert not np.isin(splits.test, np.concatenate([splits.train, splits.validation])).any()
-    counts = np.bincount(splits.test_bin, minlength=5)
-    assert counts.max() <= 20
+    splits = make_splits(time, event, cutoff, split, seed)
+    examples = [splits.train, splits.validation]
+    histories = [splits.train_history, splits.validation_history]
+    assert [len(part) for part in examples] == [split.train_examples, split.validation_examples]
+    assert all((time[part] < cutoff).all() for part in (*examples, *histories))
+    assert all((np.diff(part) > 0).all() for part in (*examples, *histories))
+    if split is CONFIG:
+        assert [len(part) for part in histories] == [40, 15]
+        assert len(np.unique(np.concatenate([*examples, *histories]))) == 95
+    else:
+        assert all((part == np.arange((time < cutoff).sum())).all() for part in histories)
+    assert not np.isin(splits.test, np.concatenate(examples)).any()
+    assert len(np.unique(splits.test)) == len(splits.test)
     low, high = splits.bin_edges[splits.test_bin], splits.bin_edges[splits.test_bin + 1]
-    assert ((time[splits.test] >= low) & (time[splits.test] < high)).all()
-    assert (np.diff(splits.test) > 0).all()
+    assert ((event[splits.test] >= low) & (event[splits.test] < high)).all()
+    rest = np.setdiff1d(np.arange(300), np.concatenate(examples))
+    there, _ = np.histogram(event[rest], splits.bin_edges)
+    np.testing.assert_array_equal(np.bincount(splits.test_bin, minlength=5), np.minimum(there, 20))
 
 
 def test_the_same_seed_gives_the_same_splits():
     time = np.arange(500)
-    first, again, other = (make_splits(time, 400, CONFIG, seed) for seed in (1, 1, 2))
+    first, again, other = (make_splits(time, time, 400, CONFIG, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.train, again.train)
     np.testing.assert_array_equal(first.test, again.test)
     assert (first.train != other.train).any()
@@ -48,4 +65,16 @@ def test_the_same_seed_gives_the_same_splits():
 
 def test_too_few_rows_are_named():
     with pytest.raises(UserError, match=r"need 95 rows before the cutoff, the corpus has 94"):
-        make_splits(np.arange(300), 94, CONFIG, 0)
+        make_splits(np.arange(300), np.arange(300), 94, CONFIG, 0)
+
+
+@pytest.mark.parametrize(
+    ("num_known", "train", "validation"),
+    [(2, 1, 1), (1800, 720, 180), (100_000, 8000, 1000)],
+)
+def test_sizes_are_shares_of_what_was_known_unless_they_are_told(num_known, train, validation):
+    sizes = TableSplitConfig().of(num_known)
+    assert (sizes.train_examples, sizes.validation_examples) == (train, validation)
+    assert sizes.train_history is None is sizes.validation_history
+    told = TableSplitConfig(train_examples=5, train_history=6, validation_examples=7).of(num_known)
+    assert (told.train_examples, told.train_history, told.validation_examples) == (5, 6, 7)
