@@ -53,7 +53,7 @@ def ray_cluster():
     """A local Ray of four logical CPUs, shared by every test of the session that needs Ray."""
     import ray
 
-    from raclib.cluster import interpreter
+    from raclib.run.cluster import interpreter
 
     ray.init(
         "local",  # whatever else runs here
