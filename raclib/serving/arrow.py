@@ -1,17 +1,18 @@
 """Tables of other libraries as Arrow."""
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
+from ray.data import Dataset
 
 from raclib.corpus.atomic import write_atomic
 from raclib.errors import UserError
 from raclib.run.cluster import quiet_ray_data
 
-Table = pd.DataFrame | pa.Table | ray.data.Dataset
+Table: TypeAlias = pd.DataFrame | pa.Table | Dataset
 BATCH_ROWS = 8192
 
 
@@ -21,7 +22,7 @@ def to_arrow(table: Table) -> pa.Table:
     Raises:
         UserError: if it is no table, or a column holds values of several types.
     """
-    if isinstance(table, ray.data.Dataset):
+    if isinstance(table, Dataset):
         return pa.concat_tables(batches(table), promote_options="permissive")
     if isinstance(table, pa.Table):
         return table
@@ -40,7 +41,7 @@ def to_arrow(table: Table) -> pa.Table:
 
 def batches(table: Table) -> Iterator[pa.Table]:
     """A table, that of a Ray Dataset in pieces, in the order of its rows."""
-    if not isinstance(table, ray.data.Dataset):
+    if not isinstance(table, Dataset):
         yield to_arrow(table)
         return
     with quiet_ray_data():
@@ -49,7 +50,7 @@ def batches(table: Table) -> Iterator[pa.Table]:
 
 def write_table(table: Table, uri: str) -> None:
     """Writes a table as Parquet files in a new folder; a Ray Dataset is streamed into it."""
-    if isinstance(table, ray.data.Dataset):
+    if isinstance(table, Dataset):
         with quiet_ray_data():
             table.write_parquet(uri)
         return

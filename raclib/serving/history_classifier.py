@@ -138,7 +138,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         """The most probable class of each row, `[N]`; see `predict_proba`."""
         return self.classes_[self.predict_proba(table).argmax(axis=1)]
 
-    def score(self, table: Table, sample_weight: np.ndarray | None = None) -> float:  # type: ignore[override]  # labels are in the table
+    def score(self, table: Table, sample_weight: np.ndarray | None = None) -> float:
         """Accuracy on rows of which every one has a label.
 
         Raises:

@@ -74,11 +74,12 @@ def test_values_that_mean_something_else_are_refused(loaded, corpus_rows):
         loaded.predict(rows.assign(happened=[1, 2, 3]))
     with pytest.raises(UserError, match=r"row 1: time that cannot be read"):
         loaded.predict(rows.assign(happened=[rows["happened"].iloc[0], None, pd.Timestamp.now()]))
-    with pytest.raises(UserError, match="'a': a value of type string does not fit double"):
+    with pytest.raises(UserError, match="'a': a value of type large_string does not fit double"):
         loaded.predict(rows.assign(a=["1", "2", "many"]))
 
 
 def test_whole_numbers_and_texts_stand_for_the_same_values(loaded, corpus_rows):
+    model = loaded.unwrap_python_model()
     rows = corpus_rows.iloc[:50].assign(a=1.0)
     same = rows.assign(
         a=1,
@@ -86,12 +87,15 @@ def test_whole_numbers_and_texts_stand_for_the_same_values(loaded, corpus_rows):
         happened=rows["happened"].astype(str),
         kind=rows["kind"].astype("category"),
     )
-    np.testing.assert_array_equal(loaded.predict(rows), loaded.predict(same))
+    np.testing.assert_array_equal(model.predict(rows), model.predict(same))
 
 
 def test_nothing_of_the_model_is_pickled(loaded, shared_classifier):
     assert torch.load(loaded._model_impl.context.artifacts["weights"], weights_only=True).keys()
     signature = make_signature(open_corpus(shared_classifier.config_.corpus_uri))
-    assert loaded.metadata.flavors["python_function"]["loader_module"] == "mlflow.pyfunc.model"
+    assert (
+        loaded.metadata.flavors["python_function"]["loader_module"]
+        == "mlflow.pyfunc.loaders.code_model"
+    )
     assert "python_model" not in loaded.metadata.flavors["python_function"]
     assert signature == loaded.metadata.signature

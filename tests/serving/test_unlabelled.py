@@ -31,7 +31,7 @@ def test_rows_without_a_label_are_predicted(predictor, shared_classifier, histor
 
 def test_no_file_appears_where_a_row_cannot_be_predicted(predictor, history_table, tmp_path):
     history_table.drop(columns="kind").to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="no column .kind."):
+    with pytest.raises(UserError, match=r"no column .kind."):
         predict_unlabelled(predictor, TableFiles.find(str(tmp_path)), str(tmp_path / "out.parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
