@@ -15,14 +15,14 @@ def test_work_counts_to_its_phase():
         while time.process_time() < end:
             pass
         held = np.ones(50_000_000 // 8)
-        time.sleep(0.5)
+        time.sleep(1.2)
         del held
         meter.begin("idle")
         time.sleep(0.2)
     idle, busy = meter.phases["idle"], meter.phases["busy"]
     assert idle.seconds > 0.65 and busy.seconds > 0.95
     assert busy.cpu_seconds > 0.45 and idle.cpu_seconds < busy.cpu_seconds
-    assert busy.total_mb > idle.total_mb + 25 or busy.driver_mb > 50
+    assert busy.total_mb > idle.total_mb + 40
     assert busy.workers_mb == 0  # there is no Ray
 
 
