@@ -93,9 +93,7 @@ def test_whole_numbers_and_texts_stand_for_the_same_values(loaded, corpus_rows):
 def test_nothing_of_the_model_is_pickled(loaded, shared_classifier):
     assert torch.load(loaded._model_impl.context.artifacts["weights"], weights_only=True).keys()
     signature = make_signature(open_corpus(shared_classifier.config_.corpus_uri))
-    assert (
-        loaded.metadata.flavors["python_function"]["loader_module"]
-        == "mlflow.pyfunc.loaders.code_model"
-    )
-    assert "python_model" not in loaded.metadata.flavors["python_function"]
+    flavor = loaded.metadata.flavors["python_function"]
+    assert flavor["loader_module"] == "mlflow.pyfunc.loaders.code_model"
+    assert "python_model" not in flavor
     assert signature == loaded.metadata.signature
