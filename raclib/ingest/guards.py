@@ -17,7 +17,7 @@ MIN_DELAY_RATIO = 2.0
 MIN_SHARE_CHANGE = 0.05
 NUM_FOLDS = 2
 MAX_LEAVES = 64
-MAX_NUMBER = float(np.finfo(np.float32).max)
+MAX_NUMBER = 1e30
 
 
 def delay_bias(timeline: Timeline, cutoff: int) -> str | None:

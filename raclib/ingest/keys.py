@@ -185,7 +185,9 @@ def _fit_projection(config: KeyConfig, rows_ND: np.ndarray) -> tuple[np.ndarray,
             f"key.dim: {config.dim} is more than the {num_rows} rows before the cutoff that PCA "
             "can be fitted on; lower it, or choose key.kind first or random"
         )
-    pca = PCA(config.dim, random_state=SEED).fit(rows_ND)
+    # Rows of ids alone have one place: there is no variance to share out.
+    with np.errstate(invalid="ignore"):
+        pca = PCA(config.dim, random_state=SEED).fit(rows_ND)
     return pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
 
 
