@@ -1,55 +1,50 @@
 #!/usr/bin/env python3
 """From a table of your own to a comparison over time: retrieval beside a classifier without it."""
 
-from functools import partial
-
-from raclib.corpus import CorpusStore
+from raclib.errors import UserError
 from raclib.evaluation.comparison import Wording, baselines, evaluate, report
 from raclib.run.cli import main
-from raclib.run.cluster import connect
 from raclib.run.paths import resolve
-from raclib.run.shared import check_shared, check_tracking
-from raclib.run.tracking import environment_tags, flatten, track
-from raclib.tasks.table.base import prepare_base
+from raclib.serving.table_predictor import TablePredictor
+from raclib.serving.train_table import BASE, RETRIEVAL, Trained, train_table
+from raclib.serving.unlabelled import predict_unlabelled
 from raclib.tasks.table.config import TableConfig
-from raclib.tasks.table.recipe import prepare_table
-from raclib.tasks.table.task import TableTask
-from raclib.training.claim import check_claim, claim
-from raclib.training.fit import fit
-
-RETRIEVAL, BASE = "retrieval", "no context"
+from raclib.tasks.table.recipe import TableRecipe
 
 
 def run(config: TableConfig) -> None:
     """Prepares the corpus and its base scores, trains retrieval, compares it with simpler lines."""
     config = resolve(config, corpus=config.corpus_uri)
-    run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
-    check_claim(run_uri, params)
-    connect(config.num_workers, log_to_driver=True)
-    check_tracking(config.tracking)
-    check_shared(storage_path=config.storage_path, corpus=config.corpus_uri)
-    corpus, base = prepare_base(config, prepare_table(config))
-    tags = {"corpus_version": str(corpus.version), **environment_tags()}
-    follow = partial(track, config.tracking, params=params, tags=tags)
+    if config.predict_unlabelled and not config.data:
+        raise UserError(
+            "predict_unlabelled: rows are read from the table; name its files with --data"
+        )
+    with train_table(config) as trained:
+        compare(trained, describe(config))
+    if config.predict_unlabelled:
+        predict_rest(config, trained)
 
-    with follow(config.name, key=run_uri) as job:
-        job.log_dataset(corpus.uri, str(corpus.version), len(corpus))
-        loggers, probabilities = {}, {}
-        with CorpusStore.start(corpus, config.num_servers, config.replicas, config.mount) as store:
-            task = TableTask(config, corpus, store.client())
-            claim(run_uri, params)
-            for name in (RETRIEVAL,) if base else (BASE, RETRIEVAL):
-                with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
-                    fitted = fit(task, config, name == RETRIEVAL, loggers[name])
-                    probabilities[name] = fitted.test.probability
-        lines = baselines(task)
-        if base:
-            lines[BASE] = base.probabilities(task.splits.test)
-        for name, probability in lines.items():
-            with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
-                probabilities[name] = probability
-        wording = describe(config)
-        report(evaluate(task, probabilities, wording), job, loggers, wording)
+
+def compare(trained: Trained, wording: Wording) -> None:
+    """Prints and logs what the trained models are worth beside lines that learn less."""
+    task, loggers = trained.task, dict(trained.loggers)
+    probabilities = {name: fitted.test.probability for name, fitted in trained.fitted.items()}
+    lines = baselines(task)
+    if trained.base:
+        lines[BASE] = trained.base.probabilities(task.splits.test)
+    for name, probability in lines.items():
+        with trained.follow(name) as loggers[name]:
+            probabilities[name] = probability
+    report(evaluate(task, probabilities, wording), trained.job, loggers, wording)
+
+
+def predict_rest(config: TableConfig, trained: Trained) -> None:
+    """Predicts the rows without a label, and says where the answers are."""
+    predictor = TablePredictor(config, trained.fitted[RETRIEVAL].weights)
+    uri = f"{config.storage_path}/{config.name}/unlabelled.parquet"
+    num_rows, num_unread = predict_unlabelled(predictor, TableRecipe(config).files, uri)
+    rest = f"; {num_unread:,} have no time that can be read" if num_unread else ""
+    print(f"rows without a label: {num_rows:,} predicted, in {uri}{rest}")
 
 
 def describe(config: TableConfig) -> Wording:

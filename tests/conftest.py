@@ -26,6 +26,9 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 # Where an environment forbids compiled modules, each process of Ray would compile raclib anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Every Ray and every result of a test is its own.
+for name in ("RAY_ADDRESS", "RACLIB_HOME"):
+    os.environ.pop(name, None)
 # Before Triton is imported: kernels run on the CPU where there is no GPU.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -50,12 +53,16 @@ def ray_cluster():
     """A local Ray of four logical CPUs, shared by every test of the session that needs Ray."""
     import ray
 
+    from raclib.run.cluster import interpreter
+
     ray.init(
+        "local",  # whatever else runs here
         num_cpus=4,
         include_dashboard=False,
         object_store_memory=512 * 2**20,
         log_to_driver=False,
         ignore_reinit_error=True,
+        runtime_env=interpreter(),
     )
     yield ray
     ray.shutdown()
@@ -69,6 +76,23 @@ def pids(ray_cluster):
         return ray_cluster.get([server.mount.remote() for server in store.routing.servers])
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory):
+    """Gives the URI of an MLflow store without runs in a folder.
+
+    A copy: MLflow takes seconds to make the tables of a new one.
+    """
+    from mlflow.tracking import MlflowClient
+
+    empty = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{empty}").search_experiments()
+
+    def copy(folder: Path) -> str:
+        return f"sqlite:///{shutil.copy(empty, folder)}"
+
+    return copy
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +116,7 @@ def tiny_config(tmp_path_factory) -> AmazonConfig:
 
 
 @pytest.fixture(scope="session")
-def write_tiny(tiny_config):
+def write_tiny(tiny_config, new_store):
     """Writes the tiny configuration, or one like it, to a folder, which also gets the results."""
 
     def write(folder: Path, **changes) -> Path:
@@ -101,9 +125,7 @@ def write_tiny(tiny_config):
             **changes,
             storage_path=str(folder / "runs"),
             corpus=None,
-            tracking=dataclasses.replace(
-                tiny_config.tracking, uri=f"sqlite:///{folder / 'mlflow.db'}"
-            ),
+            tracking=dataclasses.replace(tiny_config.tracking, uri=new_store(folder)),
         )
         path = folder / "tiny.yaml"
         path.write_text(json.dumps(dataclasses.asdict(config)))
@@ -131,11 +153,10 @@ def tiny_run(tiny_config, tmp_path):
 
 
 @pytest.fixture
-def logger(tmp_path):
+def logger(tmp_path, new_store):
     """Logs to a store of its own; built like this it can be subclassed inside a test."""
     from raclib.run.config import TrackingConfig
     from raclib.run.tracking import track
 
-    uri = f"sqlite:///{Path(tmp_path) / 'mlflow.db'}"
-    with track(TrackingConfig(uri), "retrieval", str(tmp_path), {}, {}) as logger:
+    with track(TrackingConfig(new_store(tmp_path)), "retrieval", str(tmp_path), {}, {}) as logger:
         yield logger

@@ -108,9 +108,10 @@ def make_reviews(shape: tuple[int, ...], row_dim: int, device: torch.device) -> 
 def measure(case: Case, variant: str, device: str) -> int:
     """Peak bytes of a training step above what was held before keys and model were made.
 
-    In a process of its own: an allocator keeps what was freed, and would hide what comes next.
+    In a process of its own: an allocator keeps what was freed, and would hide what comes next. All
+    come from one server, which has imported what they need.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
         return pool.submit(_measure_here, case, variant, device).result()
 
 

@@ -75,8 +75,8 @@ def neighbour_vote(
 
 
 def _share(count_NC: np.ndarray) -> np.ndarray:
-    # Half a label of each class keeps a run of equal labels from claiming certainty.
-    return (count_NC + 0.5) / (count_NC.sum(axis=1, keepdims=True) + count_NC.shape[1] / 2)
+    # One more label, shared by all classes, keeps a run of equal labels from claiming certainty.
+    return (count_NC + 1 / count_NC.shape[1]) / (count_NC.sum(axis=1, keepdims=True) + 1)
 
 
 def _search(

@@ -78,7 +78,7 @@ def with_base(
     """
     request = json.loads(json.dumps({**asdict(config), "cutoff": cutoff}))
     if corpus.provenance.get(BASE) == request:
-        return corpus, _load(_uri(corpus, request))
+        return corpus, _load(_uri(corpus, request), len(corpus))
     read = FeatureReader(corpus, num_codes)
     label, known = corpus.read("label").astype(np.int64), corpus.read("time") < cutoff
     fitted = out_of_fold(config, read, label, num_classes, known, SEED)
@@ -97,7 +97,7 @@ def with_base(
 
 def load_base(corpus: Corpus) -> FittedBase:
     """The base classifier whose scores a corpus holds."""
-    return _load(_uri(corpus, corpus.provenance[BASE])).base
+    return _load(_uri(corpus, corpus.provenance[BASE]), len(corpus)).base
 
 
 def _uri(corpus: Corpus, request: Mapping[str, Any]) -> str:
@@ -112,7 +112,7 @@ def _save(fitted: OutOfFold, uri: str) -> None:
         np.savez(file, fold_N=fitted.fold_N, **packed)  # type: ignore[arg-type]
 
 
-def _load(uri: str) -> OutOfFold:
+def _load(uri: str, num_rows: int) -> OutOfFold:
     try:
         with np.load(io.BytesIO(read_bytes(uri)), allow_pickle=False) as file:
             fold_N, base = file["fold_N"], file[BASE].tobytes()
@@ -120,4 +120,6 @@ def _load(uri: str) -> OutOfFold:
     except (BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
         raise UserError(f"{uri}: damaged: {error}; remake the corpus") from error
     by_fold = [FittedBase.from_bytes(data, uri) for data in folds]
+    # Rows that were appended since are in no fold.
+    fold_N = np.pad(fold_N, (0, num_rows - len(fold_N)), constant_values=-1)
     return OutOfFold(FittedBase.from_bytes(base, uri), by_fold, fold_N)

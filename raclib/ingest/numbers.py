@@ -50,9 +50,10 @@ class NumberEncoder:
         """Numbers `[N, dim]`, float16: 0 where missing; flags are 1 there, else 0."""
         num_rows = len(next(iter(columns.values()), ()))
         out = np.zeros((num_rows, self.dim), np.float16)
-        for place, (name, quantiles) in enumerate(self.quantiles.items()):
-            normal = _transformer(quantiles).transform(columns[name][:, None])[:, 0]
-            out[:, place] = np.nan_to_num(normal)
+        if self.quantiles:
+            values = np.stack([columns[name] for name in self.quantiles], axis=1)
+            normal = _transformer(np.stack(list(self.quantiles.values()), axis=1)).transform(values)
+            out[:, : len(self.quantiles)] = np.nan_to_num(normal)
         for place, name in enumerate(self.flagged, len(self.quantiles)):
             out[:, place] = np.isnan(columns[name])
         return out
@@ -78,11 +79,12 @@ def to_numbers(table: pa.Table, name: str) -> np.ndarray:
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def _transformer(quantiles: np.ndarray) -> Any:
-    """scikit-learn's transformer, made of what was kept of a fitted one."""
+def _transformer(quantiles_QC: np.ndarray) -> Any:
+    """scikit-learn's transformer, made of what was kept of fitted ones."""
     from sklearn.preprocessing import QuantileTransformer
 
-    made = QuantileTransformer(n_quantiles=len(quantiles), output_distribution="normal")
-    made.quantiles_, made.n_quantiles_ = quantiles[:, None], len(quantiles)
-    made.references_, made.n_features_in_ = np.linspace(0, 1, len(quantiles)), 1
+    num_quantiles, num_columns = quantiles_QC.shape
+    made = QuantileTransformer(n_quantiles=num_quantiles, output_distribution="normal")
+    made.quantiles_, made.n_quantiles_ = quantiles_QC, num_quantiles
+    made.references_, made.n_features_in_ = np.linspace(0, 1, num_quantiles), num_columns
     return made

@@ -18,6 +18,7 @@ from raclib.errors import UserError
 from raclib.ingest.embedding import LINE
 from raclib.ingest.schema import Recipe, Source
 from raclib.ingest.staging import Layout, Staging
+from raclib.ingest.survey import is_text
 from raclib.ingest.tally import Tally
 from raclib.run.cluster import quiet_ray_data, this_node
 
@@ -86,11 +87,13 @@ def _write_shards(
 ) -> Iterator[tuple[int, int, int]]:
     """Writes shards; yields of each its rows, its rows before the cutoff and its first time."""
     schema = recipe.columns
+    # A dictionary of numbers, which seldom come again, takes most of the time and saves nothing.
+    strings = [column.name for column in schema if is_text(column.type)]
     for shard, parts in groupby(_cut(tables, recipe.rows_per_shard), key=itemgetter(0)):
         times = []
         with (
             write_atomic(rows_uri(staging, shard)) as file,
-            pq.ParquetWriter(file, schema) as out,
+            pq.ParquetWriter(file, schema, use_dictionary=strings) as out,
         ):
             for _, part in parts:
                 out.write_table(part.select(schema.names).cast(schema))

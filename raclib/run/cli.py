@@ -3,13 +3,13 @@
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from raclib.errors import UserError
 
@@ -54,18 +54,24 @@ def parse(
     given = sys.argv[1:] if args is None else args
     if default and not any(arg.split("=")[0] == "--config" for arg in given):
         given = [f"--config={default}", *given]
-    parser = ArgumentParser(
-        description=config_class.__doc__,
-        usage="%(prog)s [--config FILE] [--option VALUE ...]",
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="YAML file; later options override it.")
-    parser.add_class_arguments(config_class)
+    parser = _parser(config_class)
     try:
-        values = parser.instantiate_classes(parser.parse_args(given)).as_dict()
-        return _plain(config_class(**{name: values[name] for name in values if name != "config"}))
+        return _build(config_class, parser, parser.parse_args(given))
     except (ArgumentError, UserError) as error:
         _exit(2, f"{error} (--help explains every option)")
+
+
+def configure(config_class: type[Config], overrides: Mapping[str, object]) -> Config:
+    """The configuration of dotted overrides, such as `{"train.num_epochs": 3}`.
+
+    Raises:
+        UserError: if there is no such option, or it may not have this value.
+    """
+    parser = _parser(config_class)
+    try:
+        return _build(config_class, parser, parser.parse_object(dict(overrides)))
+    except (ArgumentError, KeyError) as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def find_mistake(error: BaseException | None) -> BaseException | None:
@@ -77,6 +83,22 @@ def find_mistake(error: BaseException | None) -> BaseException | None:
         failures = getattr(error, "worker_failures", None)
         error = next(iter(failures.values())) if failures else wrapped or error.__cause__
     return None
+
+
+def _parser(config_class: type[Config]) -> ArgumentParser:
+    parser = ArgumentParser(
+        description=config_class.__doc__,
+        usage="%(prog)s [--config FILE] [--option VALUE ...]",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file; later options override it.")
+    parser.add_class_arguments(config_class)
+    return parser
+
+
+def _build(config_class: type[Config], parser: ArgumentParser, parsed: Namespace) -> Config:
+    values = parser.instantiate_classes(parsed).as_dict()
+    return _plain(config_class(**{name: values[name] for name in values if name != "config"}))
 
 
 def _plain(config: Config) -> Config:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, SupportsFloat
 import mlflow
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Metric, RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
 
@@ -96,13 +97,17 @@ def track(
         tags: Tags.
     """
     mlflow.set_tracking_uri(config.uri)
-    mlflow.set_experiment(config.experiment)
+    experiment_id = _experiment_id(config)
     found = mlflow.search_runs(
-        filter_string=f"tags.`{RUN_TAG}` = '{key}'", output_format="list", max_results=1
+        [experiment_id],
+        filter_string=f"tags.`{RUN_TAG}` = '{key}'",
+        output_format="list",
+        max_results=1,
     )
     resumed = {"resumed": "true"} if found else {}
     run = mlflow.start_run(
         run_id=found[0].info.run_id if found else None,
+        experiment_id=experiment_id,
         run_name=name,
         nested=mlflow.active_run() is not None,
         tags={RUN_TAG: key, **tags, **resumed},
@@ -119,6 +124,20 @@ def track(
         raise
     finally:
         mlflow.end_run(RunStatus.to_string(status))
+
+
+def _experiment_id(config: TrackingConfig) -> str:
+    """The experiment, made if it is not there; whoever uses MLflow beside keeps his own."""
+    client = MlflowClient(config.uri)
+    found = client.get_experiment_by_name(config.experiment)
+    if found is None:
+        try:
+            return client.create_experiment(config.experiment)
+        except MlflowException:  # another job may have made it at the same time
+            found = client.get_experiment_by_name(config.experiment)
+            if found is None:
+                raise
+    return found.experiment_id
 
 
 def flatten(config: object, prefix: str = "") -> dict[str, object]:

@@ -3,11 +3,6 @@
 MLflow runs this file when it loads a model (models from code), so nothing is pickled.
 """
 
-import json
-import tempfile
-import warnings
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +15,17 @@ from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, Schema, TensorSpec
 from torch import Tensor
 
-from raclib.batch import to_tensors
 from raclib.corpus import open_corpus
-from raclib.corpus.mounts import choose_mount
-from raclib.corpus.server import ShardReader
 from raclib.ingest.encoders import build_encoder
 from raclib.ingest.keys import KeyTransform
-from raclib.retrieval.keys import KeySet
 from raclib.run.cli import parse
+from raclib.serving.log import log_pyfunc
+from raclib.serving.predictor import Predictor, retrieves
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.corpus import TEXTS
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, build_model
-from raclib.tasks.table.history import TableHistory
-from raclib.tasks.table.reader import TableReader
-from raclib.training.predict import classify_greedy
 
-CPU = torch.device("cpu")
 SIGNATURE = ModelSignature(
     inputs=Schema(
         [
@@ -59,26 +48,19 @@ class ReviewModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Reads configuration, weights and keys."""
-        self.config = parse(AmazonConfig, Path(context.artifacts["config"]), [])
-        corpus = open_corpus(self.config.corpus_uri)
-        self.encoder = build_encoder(self.config.encoder, "cpu")
+        config = parse(AmazonConfig, Path(context.artifacts["config"]), [])
+        corpus = open_corpus(config.corpus_uri)
+        self.encoder = build_encoder(config.encoder, "cpu")
         self.transform = KeyTransform.load(corpus.uri)
         weights = torch.load(context.artifacts["weights"], weights_only=True)
-        with_context = any(name.startswith("queries.") for name in weights)
         statistics = {
             name: (torch.zeros(width), torch.ones(width))
             for name, width in (("embedding", self.encoder.dim), ("helpful_vote", 1))
         }
         sizes = self.transform.dim, NUM_CLASSES
-        self.model = build_model(self.config, statistics, *sizes, with_context).eval()
-        self.model.load_state_dict(weights)
-        shards = ShardReader(choose_mount(corpus, "auto"))
-        fetch = partial(shards.take, corpus)
-        reader = TableReader(fetch, INPUTS, RatingRule(self.config.rule))
-        window, with_inputs = self.config.split.window, self.config.retrieval.retrieve == "row"
-        self.history = TableHistory(KeySet.load(corpus), reader, window, with_inputs)
+        model = build_model(config, statistics, *sizes, retrieves(weights))
+        self.predictor = Predictor(model, weights, corpus, INPUTS, RatingRule(config.rule), config)
 
-    @torch.no_grad()
     def predict(  # type: ignore[override]  # MLflow leaves the context out where it is not named
         self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> np.ndarray:
@@ -93,19 +75,14 @@ class ReviewModel(PythonModel):
         texts = {name: list(model_input[name]) for name in TEXTS}
         # As the corpus holds them, so that a stored review and a new one are treated alike.
         embedding = self.encoder.encode(texts).astype(np.float16)
-        batch = to_tensors(
-            {
-                "embedding": embedding,
-                "key": self.transform.transform({"embedding": embedding}, time).astype(np.float16),
-                "helpful_vote": model_input["helpful_vote"].to_numpy(np.float32),
-                "verified_purchase": model_input["verified_purchase"].to_numpy(np.int8),
-                "time": time,
-            },
-            CPU,
-        )
-        history = self.history if self.model.queries else None
-        logits_BC = classify_greedy(self.model, history, batch, self.config.retrieval)
-        return logits_BC.softmax(dim=1)[:, 1].numpy()
+        rows = {
+            "embedding": embedding,
+            "key": self.transform.transform({"embedding": embedding}, time).astype(np.float16),
+            "helpful_vote": model_input["helpful_vote"].to_numpy(np.float32),
+            "verified_purchase": model_input["verified_purchase"].to_numpy(np.int8),
+            "time": time,
+        }
+        return self.predictor(rows)[:, 1]
 
 
 def log_model(config: AmazonConfig, weights: dict[str, Tensor]) -> None:
@@ -115,20 +92,7 @@ def log_model(config: AmazonConfig, weights: dict[str, Tensor]) -> None:
         config: Configuration with absolute paths: the model finds the corpus through it.
         weights: State of the model.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        paths = {"config": f"{folder}/config.yaml", "weights": f"{folder}/weights.pt"}
-        Path(paths["config"]).write_text(json.dumps(asdict(config)))
-        torch.save(weights, paths["weights"])
-        with warnings.catch_warnings():
-            # MLflow advises type hints in place of a signature; its hints know no columns.
-            warnings.simplefilter("ignore")
-            mlflow.pyfunc.log_model(
-                name="model",
-                python_model=__file__,
-                artifacts=paths,
-                pip_requirements=["raclib"],
-                signature=SIGNATURE,
-            )
+    log_pyfunc(__file__, config, weights, SIGNATURE)
 
 
 if __name__ != "raclib.serving.model":

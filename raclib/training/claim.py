@@ -17,6 +17,7 @@ FREE = (
     "num_servers",
     "replicas",
     "mount",
+    "predict_unlabelled",
     "tracking.",
     "train.max_failures",
     "train.log_every",

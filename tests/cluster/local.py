@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -116,18 +117,21 @@ class LocalCluster:
                 found.setdefault(node, []).append(process)
         return found
 
-    def nodes_with(self, title: str) -> set[int]:
-        """Nodes with a process of that title, such as `ray::ShardServer`."""
-        return {
-            node
+    def titled(self, title: str) -> dict[int, list[psutil.Process]]:
+        """Living processes of that title, such as `ray::ShardServer`, of the nodes with any."""
+        found = {
+            node: [process for process in processes if title in " ".join(_command(process))]
             for node, processes in self.processes().items()
-            if any(title in " ".join(_command(process)) for process in processes)
         }
+        return {node: processes for node, processes in found.items() if processes}
+
+    def nodes_with(self, title: str) -> set[int]:
+        """Nodes with a process of that title."""
+        return set(self.titled(title))
 
     def held_training(self) -> AbstractContextManager[None]:
         """Training stands still for a block, in which a fault comes."""
-        every = [process for processes in self.processes().values() for process in processes]
-        return suspended([p for p in every if "ray::RayTrainWorker" in " ".join(_command(p))])
+        return suspended([*chain.from_iterable(self.titled("ray::RayTrainWorker").values())])
 
 
 def processes_naming(path: Path) -> list[psutil.Process]:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from raclib.corpus import CorpusWriter, Field, open_corpus
@@ -89,14 +90,14 @@ def copy(corpus, tmp_path):
     return open_corpus(str(tmp_path / "copy"))
 
 
-def _running_servers() -> set[int]:
-    """Process ids of every server on this machine."""
+def _running_servers(title: str = "ray::ShardServer") -> set[int]:
+    """Process ids of the servers of the Ray that this process started; others' do not count."""
     found = set()
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in psutil.Process().children(recursive=True):
         # A process may end while it is looked at.
-        with suppress(OSError):
-            if process.read_bytes().startswith(b"ray::ShardServer"):
-                found.add(int(process.parent.name))
+        with suppress(psutil.Error):
+            if " ".join(process.cmdline()).startswith(title):
+                found.add(process.pid)
     return found
 
 
@@ -137,11 +138,11 @@ def _points_into(descriptor: Path, folder: Path) -> bool:
 
 
 # Set before Ray starts, so that servers find the store: boto reads the standard variables.
-with socket.socket() as _probe:
-    _probe.bind(("127.0.0.1", 0))
-    S3_PORT = _probe.getsockname()[1]
+# Bound from then on, so that nobody else takes the port before the store listens.
+S3_SOCKET = socket.socket()
+S3_SOCKET.bind(("127.0.0.1", 0))
 os.environ.update(
-    AWS_ENDPOINT_URL=f"http://127.0.0.1:{S3_PORT}",
+    AWS_ENDPOINT_URL=f"http://127.0.0.1:{S3_SOCKET.getsockname()[1]}",
     AWS_ACCESS_KEY_ID="test-key-id",
     AWS_SECRET_ACCESS_KEY="test-secret-never-logged",
     AWS_DEFAULT_REGION="us-east-1",
@@ -171,8 +172,11 @@ class FaultyProxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, port: int, upstream: tuple[str, int]) -> None:
-        super().__init__(("127.0.0.1", port), _ProxyHandler)
+    def __init__(self, bound: socket.socket, upstream: tuple[str, int]) -> None:
+        super().__init__(bound.getsockname(), _ProxyHandler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
+        self.server_activate()
         self.upstream = upstream
         self.reset()
 
@@ -236,7 +240,7 @@ def s3_server():
 
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
-    proxy = FaultyProxy(S3_PORT, moto.get_host_and_port())
+    proxy = FaultyProxy(S3_SOCKET, moto.get_host_and_port())
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     yield proxy
     proxy.shutdown()

@@ -83,14 +83,14 @@ def test_memory_of_a_server_of_a_huge_corpus(ray_cluster, pids, huge, tmp_path, 
 
 
 MANY = 100_000_000
-MANY_FIELDS = {"label": Field("int8"), "time": Field("int64"), "key": Field("int8", (64,))}
+MANY_FIELDS = {"label": Field("int8"), "time": Field("int64"), "key": Field("int8", (16,))}
 
 
 @pytest.fixture
 def many(tmp_path):
-    """A corpus of a hundred million rows, 7.3 GB; removed at once, so that few lie about."""
+    """A corpus of a hundred million rows, 2.5 GB; removed at once, so that few lie about."""
     rng = np.random.default_rng(0)
-    keys = rng.integers(-128, 128, (1_000_000, 64), np.int8)
+    keys = rng.integers(-128, 128, (1_000_000, 16), np.int8)
     with CorpusWriter(str(tmp_path / "many"), MANY_FIELDS) as writer:
         for lo in range(0, MANY, len(keys)):
             time = np.arange(lo, lo + len(keys))

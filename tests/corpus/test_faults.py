@@ -70,10 +70,11 @@ def test_a_silent_server_is_passed_over(corpus, rows, same, pids):
             os.kill(victim, signal.SIGCONT)
 
 
-@pytest.mark.parametrize(("num_servers", "replicas"), [(2, 1), (2, 2), (3, 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_servers", "replicas"), [(2, 1), (3, 2)])
 def test_a_server_killed_every_second(corpus, rows, same, running_servers, num_servers, replicas):
-    """200 fetches of 4096 rows, every one right."""
-    others, stop, killed = running_servers(), threading.Event(), []
+    """Twelve times at least; 50 fetches of 4096 rows and more, every one right."""
+    others, stop, killed, fetches = running_servers(), threading.Event(), [], 0
 
     def kill_in_turn() -> None:
         while not stop.wait(1.0):
@@ -90,9 +91,10 @@ def test_a_server_killed_every_second(corpus, rows, same, running_servers, num_s
         killer.start()
         began = time.monotonic()
         try:
-            for _ in range(200):
+            while fetches < 50 or len(killed) < 12:
                 ids = rng.integers(0, 5000, 4096)
                 assert same(client.fetch(ids, ALL, timeout=60), rows, ids)
+                fetches += 1
                 time.sleep(0.02)
             took = time.monotonic() - began
         finally:

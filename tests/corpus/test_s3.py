@@ -159,7 +159,7 @@ def cold(remote, ray_cluster, tmp_path):
         yield store.client(local=False)
 
 
-@pytest.mark.parametrize("seconds", [3, 30])
+@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_storm_of_refusals_is_waited_out(cold, rows, same, proxy, seconds):
     ends = time.monotonic() + seconds
     proxy.fault = lambda method, path: "503" if time.monotonic() < ends else None
@@ -204,6 +204,7 @@ def test_a_server_killed_while_it_waits_for_the_object_store(
         assert asked.wait(20)
         for victim in before[:1] if replicas == 2 else before:
             os.kill(victim, signal.SIGKILL)
+        proxy.reset()
         assert same(pending.result(timeout=60), rows, ids)
         assert before != pids(store)
 
@@ -295,7 +296,7 @@ def test_served(ray_cluster, remote, rows, same, tmp_path, kind):
 
 
 def test_a_server_killed_while_hydrating_leaves_no_half_file(
-    ray_cluster, remote, rows, same, tmp_path, proxy
+    ray_cluster, remote, rows, same, tmp_path, proxy, running_servers
 ):
     proxy.delay = 0.05
     started = threading.Event()
@@ -310,10 +311,9 @@ def test_a_server_killed_while_hydrating_leaves_no_half_file(
     def kill() -> None:
         started.wait(30)
         time.sleep(0.3)
-        for process in Path("/proc").glob("[0-9]*/cmdline"):
-            if process.read_bytes().startswith(b"ray::ShardServer.mount"):
-                killed.append(int(process.parent.name))
-                os.kill(killed[-1], signal.SIGKILL)
+        for pid in running_servers("ray::ShardServer.mount"):
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()

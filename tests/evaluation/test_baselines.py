@@ -12,8 +12,8 @@ from raclib.retrieval.keys import KeySet
 
 
 def share(labels, num_classes):
-    """Frequencies with half a label of each class."""
-    counts = np.bincount(labels, minlength=num_classes) + 0.5
+    """Frequencies with one more label, shared by all classes."""
+    counts = np.bincount(labels, minlength=num_classes) + 1 / num_classes
     return counts / counts.sum()
 
 

@@ -1,6 +1,5 @@
-"""The paper's controlled experiments, short: their own processes, fixed seeds, asserted ends."""
+"""The paper's controlled experiments, short: fixed seeds, asserted ends."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,31 +13,18 @@ SHORT = ["--num_seeds", 1, "--train.batch_size", 256, "--train.learning_rate", 1
 SHORT += ["--validation_examples", 500, "--test_examples", 2000, "--train.checkpoint_every", 200]
 
 
-def run(job, folder, *args):
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run(
-        [sys.executable, JOBS / job, *map(str, args)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 def runs_of(folder, experiment):
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     return client, {run.info.run_name: run for run in found}
 
 
-@pytest.mark.timeout(300)
-def test_queries_find_the_needle(tmp_path):
+@pytest.mark.slow
+def test_queries_find_the_needle(run_here, new_store, tmp_path):
+    new_store(tmp_path)
     sizes = ["--history_sizes", "[2, 4]", "--train.num_steps", 400, "--model.width", 128]
-    output = run("train_needle.py", tmp_path, *SHORT, *sizes)
+    code, output, errors = run_here("train_needle.py", *SHORT, *sizes)
+    assert code == 0, errors[-3000:]
     assert "right row drawn" in output and "exploration:" in output
     client, runs = runs_of(tmp_path, "needle")
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
@@ -53,11 +39,15 @@ def test_queries_find_the_needle(tmp_path):
     assert artifacts == {"curves.csv", "runs.csv", "curves.png", "exploration.png"}
 
 
-@pytest.mark.timeout(300)
-def test_both_classifiers_are_followed_past_the_times_they_were_trained_on(tmp_path):
+@pytest.mark.slow
+def test_both_classifiers_are_followed_past_the_times_they_were_trained_on(
+    run_here, new_store, tmp_path
+):
+    new_store(tmp_path)
     sizes = ["--dim", 8, "--history_size", 16, "--retrieval.num_draws", 2, "--model.width", 64]
     steps = ["--train.num_steps", 150, "--num_bins", 10]
-    output = run("train_rotating.py", tmp_path, *SHORT, *sizes, *steps, "--num_recent", 4)
+    code, output, errors = run_here("train_rotating.py", *SHORT, *sizes, *steps, "--num_recent", 4)
+    assert code == 0, errors[-3000:]
     assert "later times" in output
     client, runs = runs_of(tmp_path, "rotating")
     assert set(runs) == {"rotating", "no context, seed 0", "retrieval, seed 0"}
@@ -73,11 +63,13 @@ def test_both_classifiers_are_followed_past_the_times_they_were_trained_on(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_memory_is_measured_and_fitted(tmp_path):
+def test_memory_is_measured_and_fitted(tmp_path, new_store):
+    new_store(tmp_path)
     # Large enough that logits are most of the materialised draw's memory.
     sizes = ["--batch", 128, "--num_keys", 100_000, "--slots", 2, "--row_dim", 256]
-    run("sweep_memory.py", tmp_path, *sizes, "--factors", "[1, 2]")
+    command = [sys.executable, JOBS / "sweep_memory.py", *map(str, sizes), "--factors", "[1, 2]"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
     _, runs = runs_of(tmp_path, "benchmarks")
     metrics = runs["sweep_memory"].data.metrics
     assert metrics["materialised/logits/bytes"] > 8

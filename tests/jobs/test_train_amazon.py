@@ -1,6 +1,5 @@
-"""The main job from end to end, on a Ray of its own."""
+"""The main job from end to end, first on a Ray of its own."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,28 +11,16 @@ JOBS = Path(__file__).parents[2] / "jobs"
 METHODS = {"no context", "retrieval", "recent majority", "nearest neighbours"}
 
 
-def start(*args):
-    """Runs the job; its Ray is its own, whatever cluster the tests use."""
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return subprocess.run(
-        [sys.executable, JOBS / "train_amazon.py", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env=environment,
-        check=False,
-    )
-
-
 def runs_of(tmp_path):
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name("amazon").experiment_id])
     return client, {run.info.run_name: run for run in found}
 
 
-@pytest.mark.timeout(600)
-def test_the_job_compares_four_methods_and_continues_under_its_name(tiny_file, tmp_path):
-    first = start("--config", tiny_file)
+@pytest.mark.slow
+def test_the_job_compares_four_methods_and_continues_under_its_name(tiny_file, run_here, tmp_path):
+    command = [sys.executable, JOBS / "train_amazon.py", "--config", tiny_file]
+    first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr[-3000:]
     for method in METHODS:
         assert method in first.stdout
@@ -56,26 +43,28 @@ def test_the_job_compares_four_methods_and_continues_under_its_name(tiny_file, t
     curve = client.get_metric_history(runs["retrieval"].info.run_id, "loss")
     assert [point.step for point in curve] == list(range(1, 17))
 
-    again = start("--config", tiny_file)
-    assert again.returncode == 0, again.stderr[-3000:]
+    code, printed, errors = run_here("train_amazon.py", "--config", tiny_file)
+    assert code == 0, errors[-3000:]
     client, runs = runs_of(tmp_path)
     assert len(runs) == 5
     assert runs["tiny"].data.tags["resumed"] == "true"
     curve = client.get_metric_history(runs["retrieval"].info.run_id, "loss")
     assert len(curve) == 16, "a finished training was done again"
     table = first.stdout[first.stdout.index("before the rule change") :]
-    assert table in again.stdout
+    assert table in printed
 
-    other = start("--config", tiny_file, "--train.num_epochs", 3)
-    assert other.returncode == 1
-    assert other.stderr.strip().splitlines()[-1].startswith("error: train.num_epochs: the run")
+    code, _, errors = run_here("train_amazon.py", "--config", tiny_file, "--train.num_epochs", 3)
+    assert code == 1
+    assert errors.strip().splitlines()[-1].startswith("error: train.num_epochs: the run")
 
 
-def test_a_history_that_is_too_small_is_one_line(tiny_file, tmp_path):
-    found = start("--config", tiny_file, "--split.train_history", 10_000)
-    assert found.returncode == 1
-    last = found.stderr.strip().splitlines()[-1]
+def test_a_history_that_is_too_small_is_one_line(tiny_file, run_here, tmp_path):
+    code, _, errors = run_here(
+        "train_amazon.py", "--config", tiny_file, "--split.train_history", 10_000
+    )
+    assert code == 1
+    last = errors.strip().splitlines()[-1]
     assert last.startswith("error: split: ")
     assert "make them smaller" in last
-    assert "Traceback" not in found.stderr
+    assert "Traceback" not in errors
     assert not list(tmp_path.glob("runs/tiny/settings.json")), "a refused start took the name"

@@ -1,6 +1,7 @@
 """Prints the bytes a draw with its gradient takes at its peak, above keys, inputs and outputs.
 
-A process of its own, since a process's peak never falls: `python peak_memory.py NUM_KEYS TYPE`.
+A process of its own, since a process's peak never falls:
+`python peak_memory.py NUM_KEYS TYPE NUM_EXAMPLES`.
 """
 
 import resource
@@ -16,15 +17,14 @@ def peak():
 
 
 def key_set(num_keys, dtype):
-    values = torch.empty(num_keys, 64, dtype=dtype)
-    for start in range(0, num_keys, 2**12):  # random numbers by pieces, lest they set the peak
-        piece = torch.randn(min(2**12, num_keys - start), 64)
-        values[start : start + 2**12] = piece * 30 if dtype == torch.int8 else piece
-    return QuantizedKeys(values, torch.full((num_keys,), 1 / 30)) if dtype == torch.int8 else values
+    values = torch.empty(num_keys, 64, dtype=dtype)  # filled in place, lest that sets the peak
+    if dtype == torch.int8:
+        return QuantizedKeys(values.random_(-60, 61), torch.full((num_keys,), 1 / 30))
+    return values.normal_()
 
 
-def run(num_keys, dtype):
-    queries = torch.randn(128, 8, 64, requires_grad=True)
+def run(num_keys, dtype, num_examples):
+    queries = torch.randn(num_examples, 8, 64, requires_grad=True)
     draw(queries, torch.randn(2000, 64)).log_prob.sum().backward()  # loads what is loaded once
     keys = key_set(num_keys, dtype)
     before = peak()
@@ -33,4 +33,4 @@ def run(num_keys, dtype):
 
 
 if __name__ == "__main__":
-    print(run(int(sys.argv[1]), getattr(torch, sys.argv[2])))
+    print(run(int(sys.argv[1]), getattr(torch, sys.argv[2]), int(sys.argv[3])))

@@ -9,8 +9,8 @@ from raclib.tasks.amazon.config import AmazonConfig
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return TrackingConfig(f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}")
+def config(tmp_path_factory, new_store):
+    return TrackingConfig(new_store(tmp_path_factory.mktemp("tracking")))
 
 
 def run_of(logger):

@@ -18,7 +18,7 @@ from raclib.training.predict import predict
 
 @pytest.mark.parametrize("with_context", [True, False])
 def test_a_loaded_model_predicts_reviews_as_the_trained_one_does(
-    tiny_corpus, tiny_config, tmp_path, with_context
+    tiny_corpus, tiny_config, tmp_path, new_store, with_context
 ):
     with CorpusStore.start(tiny_corpus) as store:
         task = AmazonTask(tiny_config, tiny_corpus, store.client())
@@ -29,8 +29,7 @@ def test_a_loaded_model_predicts_reviews_as_the_trained_one_does(
         history = task.history("test", cpu) if with_context else None
         batch = task.load("test", rows, cpu)
         expected = predict(model, history, batch, tiny_config.retrieval)[:, 1].numpy()
-    tracking = TrackingConfig(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    with track(tracking, "model", "model", {}, {}) as logger:
+    with track(TrackingConfig(new_store(tmp_path)), "model", "model", {}, {}) as logger:
         log_model(tiny_config, model.state_dict())
     loaded = mlflow.pyfunc.load_model(f"runs:/{logger.run_id}/model")
     table = pd.concat(

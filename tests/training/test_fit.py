@@ -22,30 +22,31 @@ def store(tiny_corpus):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(store, tiny_config, tmp_path_factory):
+def uninterrupted(store, tiny_config, tmp_path_factory, new_store):
     """What a run of one worker predicts when nothing happens to it."""
     from raclib.run.config import TrackingConfig
     from raclib.run.tracking import track
 
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    uri = new_store(tmp_path_factory.mktemp("mlflow"))
     with track(TrackingConfig(uri), "retrieval", "whole", {"seed": 0}, {}) as logger:
         task = AmazonTask(tiny_config, store.corpus, store.client())
         return fit(task, tiny_config, True, logger), logger
 
 
-def logger_that(logger: RunLogger, act, at_step: int) -> RunLogger:
-    """A logger that does something once, when a step is logged.
+def logger_that(logger: RunLogger, acts: dict) -> RunLogger:
+    """A logger that does something once when a step is logged, by step.
 
     The class is local so that workers get it by value: they cannot import this file.
     """
-    marker = Path(logger.uri.removeprefix("sqlite:///")).with_suffix(".acted")
+    database = Path(logger.uri.removeprefix("sqlite:///"))
 
     class Interrupter(RunLogger):
         def log(self, metrics, step=0, rank=0):
             super().log(metrics, step, rank)
-            if step == at_step and rank == 0 and not marker.exists():
+            marker = database.with_suffix(f".acted{step}")
+            if step in acts and rank == 0 and not marker.exists():
                 marker.touch()
-                act()
+                acts[step]()
 
     return Interrupter(*astuple(logger))
 
@@ -58,6 +59,18 @@ def assert_equal_runs(found, expected, tolerance=1e-6):
     np.testing.assert_allclose(found.test.probability, expected.test.probability, rtol=tolerance)
     for name, values in expected.weights.items():
         np.testing.assert_allclose(found.weights[name], values, rtol=tolerance, atol=tolerance)
+
+
+def test_losses_of_the_first_steps_are_golden(uninterrupted):
+    from mlflow.tracking import MlflowClient
+
+    logger = uninterrupted[1]
+    points = MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
+    losses = [point.value for point in sorted(points, key=lambda point: point.step)]
+    np.testing.assert_allclose(losses[:4], GOLDEN, rtol=2e-3)
+
+
+GOLDEN = [0.709055, 0.675001, 0.754708, 0.648968]
 
 
 def test_two_workers_reach_what_one_reaches(store, tiny_run, logger, uninterrupted):
@@ -80,7 +93,7 @@ def test_an_interrupted_run_continues_to_the_same_end(store, tiny_run, logger, u
         train=tiny_run().train.__class__(**{**vars(tiny_run().train), "max_failures": 0})
     )
     with pytest.raises(Exception, match="power cut"):
-        fit_run(store, config, logger_that(logger, fail, at_step=10))
+        fit_run(store, config, logger_that(logger, {10: fail}))
     found = fit_run(store, config, logger)
     assert_equal_runs(found, uninterrupted[0])
     steps = logged_steps(logger)
@@ -88,37 +101,22 @@ def test_an_interrupted_run_continues_to_the_same_end(store, tiny_run, logger, u
     assert sorted(steps) == sorted([*range(1, 17), 9, 10])
 
 
-def test_a_killed_worker_is_replaced(store, tiny_run, logger, uninterrupted):
-    def kill_worker():
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    found = fit_run(store, tiny_run(), logger_that(logger, kill_worker, at_step=10))
-    assert_equal_runs(found, uninterrupted[0])
-
-
-def test_a_killed_server_is_replaced(pids, store, tiny_run, logger, uninterrupted):
+def test_killed_servers_and_a_killed_worker_are_replaced(
+    pids, store, tiny_run, logger, uninterrupted
+):
     before = pids(store)
 
     def kill_servers():
         for pid in before:
             os.kill(pid, signal.SIGKILL)
 
-    interrupter = logger_that(logger, kill_servers, at_step=6)
+    def kill_worker():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    interrupter = logger_that(logger, {6: kill_servers, 10: kill_worker})
     found = fit_run(store, tiny_run(), interrupter, local=False)
     assert_equal_runs(found, uninterrupted[0])
     assert not set(before) & set(pids(store))
-
-
-def test_losses_of_the_first_steps_are_golden(uninterrupted):
-    from mlflow.tracking import MlflowClient
-
-    logger = uninterrupted[1]
-    points = MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
-    losses = [point.value for point in sorted(points, key=lambda point: point.step)]
-    np.testing.assert_allclose(losses[:4], GOLDEN, rtol=2e-3)
-
-
-GOLDEN = [0.709055, 0.675001, 0.754708, 0.648968]
 
 
 def logged_steps(logger):

@@ -23,9 +23,9 @@ class BaseConfig:
     folds; at least 2."""
     max_rows: PositiveInt = 200_000
     """Most rows of a fit; drawn at random where more are known. They are held in memory."""
-    width: PositiveInt = 256
+    width: PositiveInt = 128
     """Width of the two hidden layers (mlp)."""
-    max_epochs: PositiveInt = 30
+    max_epochs: PositiveInt = 20
     """Most passes over the rows; fewer where the last tenth of them stops gaining (mlp)."""
     max_rounds: PositiveInt = 300
     """Most trees a class; fewer where the last tenth of the rows stops gaining (lightgbm)."""

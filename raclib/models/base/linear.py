@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, embedding_bag
 from raclib.models.base.config import BaseConfig
 from raclib.models.base.features import Features, moments, split_last
 
-MAX_STEPS = 40
+MAX_STEPS = 20
 # Largest gradient at which nothing is gained any more.
 TOLERANCE = 1e-4
 # Inverse strengths of the penalty that are tried, as scikit-learn's C, on so many rows at most.
@@ -73,7 +73,8 @@ class LinearBase:
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         """See `BaseClassifier.from_arrays`."""
-        return cls(**{**arrays, "sizes": tuple(arrays["sizes"].tolist())})
+        weights = {name: array for name, array in arrays.items() if name != "sizes"}
+        return cls(**weights, sizes=tuple(arrays["sizes"].tolist()))
 
 
 def _choose(

@@ -18,8 +18,9 @@ MIN_STEPS = 20
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-2
 DROPOUT = 0.1
-PATIENCE = 4
+PATIENCE = 3
 NUMBER_DIM = 16
+NUM_FREQUENCIES = 16
 MAX_CATEGORY_DIM = 32
 
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -45,7 +46,9 @@ class _Network(nn.Module):
         self.mean_E: Tensor
         self.scale_E: Tensor
         self.numbers = (
-            PeriodicEmbeddings(shape.num_numbers, NUMBER_DIM, lite=True)
+            PeriodicEmbeddings(
+                shape.num_numbers, NUMBER_DIM, n_frequencies=NUM_FREQUENCIES, lite=True
+            )
             if shape.num_numbers
             else None
         )

@@ -211,6 +211,8 @@ class TableConfig(TableSettings):
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     strict: bool = False
     """Stop at a row whose times cannot be read, and where a column all but gives the label away."""
+    predict_unlabelled: bool = False
+    """Predict the rows without a label too, into <storage_path>/<name>/unlabelled.parquet."""
     base: BaseConfig = field(default_factory=BaseConfig)
     key: TableKeyConfig = field(default_factory=TableKeyConfig)
     split: TableSplitConfig = field(default_factory=TableSplitConfig)

@@ -22,6 +22,7 @@ from raclib.ingest.guards import delay_bias, given_away
 from raclib.ingest.keys import KeyTransform, describe_keys
 from raclib.ingest.precomputed import PrecomputedEmbeddings
 from raclib.ingest.prepare import prepare
+from raclib.ingest.rows import save_schema
 from raclib.ingest.show import new_classes, show_columns, show_labels, warn
 from raclib.ingest.sort import rows_uri
 from raclib.ingest.sources import fetch_files
@@ -30,7 +31,7 @@ from raclib.ingest.table import KNOWN, LABEL, TableEncoder, TableSource, look
 from raclib.ingest.timeline import Roles, Timeline
 from raclib.tasks.table.config import TableConfig
 
-ENCODE_ROWS = 8192
+ENCODE_ROWS = 32_768
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,9 @@ class TableRecipe:
         if left_out:
             warn(f"columns: {', '.join(left_out)}: constant before the cutoff, so left out")
         features.save(staging.corpus_uri)
+        used = {**self.roles.reserved, **features.roles}
+        given = self.files.schema()
+        save_schema(staging.corpus_uri, pa.schema([field for field in given if field.name in used]))
         rows = 4 * self.encoder.batch_size if features.of("text") else ENCODE_ROWS
         return TableEncoder(features, rows)
 

@@ -1,0 +1,43 @@
+"""Trained models in MLflow, as code and weights: nothing is pickled."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import mlflow
+import torch
+from mlflow.models import ModelSignature
+from torch import Tensor
+
+from raclib.tasks.table.config import TableSettings
+
+
+def log_pyfunc(
+    code: str, config: TableSettings, weights: Mapping[str, Tensor], signature: ModelSignature
+) -> None:
+    """Logs a model to the open MLflow run; `mlflow.pyfunc.load_model` loads it.
+
+    Args:
+        code: Python file that MLflow runs when it loads the model (models from code); it finds
+            `config` (JSON) and `weights` (of `torch.save`) among its artifacts.
+        config: Configuration with absolute paths: the model finds the corpus through it.
+        weights: State of the model.
+        signature: What goes in and comes out.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {"config": f"{folder}/config.yaml", "weights": f"{folder}/weights.pt"}
+        Path(paths["config"]).write_text(json.dumps(asdict(config)))
+        torch.save(dict(weights), paths["weights"])
+        with warnings.catch_warnings():
+            # MLflow advises type hints in place of a signature; its hints know no columns.
+            warnings.simplefilter("ignore")
+            mlflow.pyfunc.log_model(
+                name="model",
+                python_model=code,
+                artifacts=paths,
+                pip_requirements=["raclib"],
+                signature=signature,
+            )

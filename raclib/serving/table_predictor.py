@@ -1,0 +1,66 @@
+"""A model trained on a table, with the table's corpus as its memory."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from raclib.corpus import open_corpus
+from raclib.ingest.key_shards import EVENT_TIME
+from raclib.ingest.rows import RowReader
+from raclib.serving.predictor import Predictor, retrieves
+from raclib.tasks.table.config import TableConfig
+from raclib.tasks.table.labels import StoredLabel
+from raclib.tasks.table.recipe import ENCODE_ROWS
+from raclib.tasks.table.task import INPUTS, build_table_model, table_shape
+
+
+class TablePredictor:
+    """Predicts rows of a table, as they come in its files, by the newest version of its corpus.
+
+    Args:
+        config: Configuration with absolute paths: the corpus is found through it.
+        weights: State of the model.
+
+    Attributes:
+        corpus: The version that rows are retrieved from.
+        reader: Reads rows; knows the columns that it needs and the classes.
+
+    Raises:
+        UserError: if the corpus is not there.
+    """
+
+    def __init__(self, config: TableConfig, weights: Mapping[str, Tensor]) -> None:
+        self.corpus = corpus = open_corpus(config.corpus_uri)
+        self.reader = RowReader.of(corpus)
+        # Mean and deviation come with the weights.
+        sizes = {name: field.shape for name, field in corpus.fields.items() if name == "embedding"}
+        statistics = {name: (torch.zeros(size), torch.ones(size)) for name, size in sizes.items()}
+        shape = table_shape(corpus, self.reader.features.num_codes, statistics)
+        num_classes = len(self.reader.classes.names)
+        key_dim, with_context = self.reader.keys.dim, retrieves(weights)
+        model = build_table_model(config, shape, key_dim, num_classes, with_context)
+        inputs = tuple(name for name in INPUTS if name in corpus.fields)
+        self._predict = Predictor(model, weights, corpus, inputs, StoredLabel(), config)
+
+    def __call__(self, rows: pa.Table) -> np.ndarray:
+        """Probabilities of the classes, float32 `[N, C]`.
+
+        Args:
+            rows: The columns `reader.inputs`; others are not looked at.
+
+        Raises:
+            UserError: if a column is missing, a value does not fit, or a time cannot be read.
+        """
+        parts = [
+            self._predict_piece(rows.slice(start, ENCODE_ROWS))
+            for start in range(0, len(rows), ENCODE_ROWS)
+        ]
+        none = np.empty((0, len(self.reader.classes.names)), np.float32)
+        return np.concatenate([none, *parts])
+
+    def _predict_piece(self, rows: pa.Table) -> np.ndarray:
+        found = self.reader.encode(rows)
+        return self._predict({**found, "time": found[EVENT_TIME]})

@@ -1,0 +1,101 @@
+"""The model that MLflow loads predicts what the trained model predicts."""
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+
+from raclib.corpus import CorpusStore, open_corpus
+from raclib.errors import UserError
+from raclib.serving.table_model import make_signature
+from raclib.tasks.table.task import TableTask
+from raclib.training.fitted import find_fitted
+
+
+@pytest.fixture(scope="module")
+def loaded(shared_classifier):
+    """What was logged in the run of the model with retrieval."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(shared_classifier.config_.tracking.uri)
+    (run,) = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string="tags.`mlflow.runName` = 'retrieval'",
+        output_format="list",
+    )
+    yield mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def corpus_rows(history_table):
+    """The rows of the table in the order of the corpus: by the time their label was known."""
+    labelled = history_table[history_table["answer"].notna()]
+    return labelled.sort_values("known", kind="stable").reset_index(drop=True)
+
+
+def test_rows_of_the_corpus_are_predicted_as_the_training_job_did(
+    shared_classifier, loaded, corpus_rows
+):
+    config = shared_classifier.config_
+    corpus = open_corpus(config.corpus_uri)
+    fitted = find_fitted(f"{config.storage_path}/{config.name}/retrieval")
+    with CorpusStore.start(corpus) as store:
+        rows = TableTask(config, corpus, store.client()).splits.test
+    assert len(rows) > 150
+    found = loaded.predict(corpus_rows.iloc[rows])
+    assert list(found.columns) == ["no", "yes"]
+    assert list(found.index) == rows.tolist()
+    np.testing.assert_allclose(found.to_numpy(), fitted.test.probability, atol=1e-5)
+
+
+def test_new_categories_and_missing_values_are_predicted(loaded, corpus_rows):
+    rows = corpus_rows.iloc[-5:].drop(columns=["answer", "known"]).copy()
+    rows["kind"], rows["words"] = "never seen", None
+    rows["a"] = np.nan
+    rows["shop_id"] = [1, None, 3, 4, 5]
+    found = loaded.predict(rows)
+    assert np.isfinite(found.to_numpy()).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_missing_column_is_named(loaded, corpus_rows):
+    rows = corpus_rows.drop(columns="kind")
+    with pytest.raises(MlflowException, match=r"missing inputs.*kind"):
+        loaded.predict(rows)
+    with pytest.raises(UserError, match=r"no column is called 'kind'; needed are happened, a,"):
+        loaded.unwrap_python_model().predict(rows)
+
+
+def test_values_that_mean_something_else_are_refused(loaded, corpus_rows):
+    rows = corpus_rows.iloc[:3]
+    with pytest.raises(UserError, match=r"'happened' is int64, in the table it was timestamp"):
+        loaded.predict(rows.assign(happened=[1, 2, 3]))
+    with pytest.raises(UserError, match=r"row 1: time that cannot be read"):
+        loaded.predict(rows.assign(happened=[rows["happened"].iloc[0], None, pd.Timestamp.now()]))
+    with pytest.raises(UserError, match="'a': a value of type large_string does not fit double"):
+        loaded.predict(rows.assign(a=["1", "2", "many"]))
+
+
+def test_whole_numbers_and_texts_stand_for_the_same_values(loaded, corpus_rows):
+    model = loaded.unwrap_python_model()
+    rows = corpus_rows.iloc[:50].assign(a=1.0)
+    same = rows.assign(
+        a=1,
+        shop_id=rows["shop_id"].astype(float),
+        happened=rows["happened"].astype(str),
+        kind=rows["kind"].astype("category"),
+    )
+    np.testing.assert_array_equal(model.predict(rows), model.predict(same))
+
+
+def test_nothing_of_the_model_is_pickled(loaded, shared_classifier):
+    assert torch.load(loaded._model_impl.context.artifacts["weights"], weights_only=True).keys()
+    signature = make_signature(open_corpus(shared_classifier.config_.corpus_uri))
+    assert (
+        loaded.metadata.flavors["python_function"]["loader_module"]
+        == "mlflow.pyfunc.loaders.code_model"
+    )
+    assert "python_model" not in loaded.metadata.flavors["python_function"]
+    assert signature == loaded.metadata.signature
