@@ -51,8 +51,11 @@ def test_labels_that_were_not_known_at_the_cutoff_are_not_looked_at():
     other = table.label.copy()
     late = table.known >= CUTOFF
     other[late] = np.random.default_rng(1).integers(0, 2, late.sum())
-    known = np.where(late, table.known + 7 * DAY, table.known)
-    garbled = Timeline(table.event, known, other, table.classes, {}, 0)
+    event, known = (
+        np.where(late, CUTOFF - 40 * DAY, table.event),
+        np.where(late, CUTOFF, table.known),
+    )
+    garbled = Timeline(event, known, other, table.classes, {}, 0)
     assert delay_bias(garbled, CUTOFF) == delay_bias(table, CUTOFF)
 
 
