@@ -1,39 +1,16 @@
 """The paper's networks over tokens of any rows: a query generator and a classifier."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from raclib.batch import Batch
-from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
+from raclib.models.config import PerceiverConfig
 from raclib.models.perceiver import PerceiverStage
 from raclib.retrieval.query import SimilarityResidual
 from raclib.run.config import RetrievalConfig
-
-
-@dataclass
-class PerceiverConfig:
-    """The Perceiver stages of the query generator and of the classifier."""
-
-    width: PositiveInt = 512
-    """Width of tokens and latents."""
-    num_latents: PositiveInt = 128
-    """Learned latents of a stage."""
-    num_self_attention: PositiveInt = 2
-    """Self-attention blocks after the one cross-attention block of a stage."""
-    num_heads: PositiveInt = 8
-    """Attention heads; must divide the width."""
-
-    def __post_init__(self) -> None:
-        if self.width % self.num_heads:
-            raise UserError(
-                f"model.num_heads: {self.num_heads} does not divide model.width {self.width}; "
-                "choose a divisor"
-            )
 
 
 class QueryGenerator(nn.Module):

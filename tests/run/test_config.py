@@ -12,6 +12,7 @@ from raclib.run.cli import find_mistake, parse
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.needle.config import NeedleConfig
 from raclib.tasks.rotating.config import RotatingConfig
+from raclib.tasks.table.config import TableConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUICKSTART = CONFIGS / "amazon_quickstart.yaml"
@@ -31,6 +32,13 @@ def test_configs_of_generated_tasks_parse(path):
     config = parse(kind, path, [])
     assert config.name == path.stem
     assert config.retrieval.max_temperature == 1.0
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("table_*.yaml")), ids=lambda path: path.stem)
+def test_configs_of_tables_parse_and_name_no_file(path):
+    config = parse(TableConfig, path, [])
+    assert f"table_{config.name}" == path.stem
+    assert config.data is None
 
 
 def test_dotted_options_override_the_file():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from raclib.ingest.config import EncoderConfig, date_to_ms
-from raclib.models.perceiver_reader import PerceiverConfig
+from raclib.models.config import PerceiverConfig
 from raclib.tasks.table.config import TableSettings
 
 

@@ -9,7 +9,7 @@ from raclib.ingest.columns import ColumnsConfig
 from raclib.ingest.config import EncoderConfig, KeyConfig
 from raclib.ingest.times import TimeUnit
 from raclib.models.base import BaseConfig
-from raclib.models.perceiver_reader import PerceiverConfig
+from raclib.models.config import PerceiverConfig
 from raclib.run.config import (
     EvaluateConfig,
     RetrievalConfig,
