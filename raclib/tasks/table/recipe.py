@@ -1,6 +1,6 @@
 """How a table becomes a corpus: what its columns are, what is fitted on what was known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -42,17 +42,20 @@ class About:
         classes: Names of the classes.
         cutoff: ms since 1970.
         num_unlabelled: Rows without a label.
+        given_away: What is to be said of columns that all but give the label away.
     """
 
     classes: tuple[str, ...]
     cutoff: int
     num_unlabelled: int
+    given_away: tuple[str, ...]
 
     @classmethod
     def of(cls, corpus: Corpus) -> "About":
         """What the corpus of a table says."""
         found = corpus.provenance["table"]
-        return cls(tuple(found["classes"]), found["cutoff_ms"], found["num_unlabelled"])
+        sizes = found["cutoff_ms"], found["num_unlabelled"]
+        return cls(tuple(found["classes"]), *sizes, tuple(found["given_away"]))
 
 
 def prepare_table(config: TableConfig) -> Corpus:
@@ -61,8 +64,14 @@ def prepare_table(config: TableConfig) -> Corpus:
     Fields: those of `FeatureEncoder`, `label` int16, `event_time` int64, the time of the row, and
     `time` int64, the time at which its label was known, which is the order of the rows; `key`.
     See `ingest.prepare`.
+
+    Raises:
+        UserError: also with `strict`, for a column that all but gives the label away.
     """
-    return prepare(TableRecipe(config))
+    corpus = prepare(TableRecipe(config))
+    # The corpus may have been made without `strict`.
+    _refuse(About.of(corpus).given_away, config.strict)
+    return corpus
 
 
 class TableRecipe:
@@ -76,8 +85,8 @@ class TableRecipe:
         self.encoder = replace(config.encoder, precomputed=normalise(file) if file else None)
         self.config = replace(config, storage_path=normalise(config.storage_path))
         self.corpus_uri, self.rows_per_shard = config.corpus_uri, config.rows_per_shard
+        self._given_away: list[str] = []
         self.roles = Roles(config.time, config.label, config.label_time, config.time_unit)
-        self._columns: list[Column] = []
 
     @cached_property
     def files(self) -> TableFiles:
@@ -138,6 +147,7 @@ class TableRecipe:
             "new_classes": new_classes(timeline, self.cutoff),
             "num_unlabelled": timeline.num_unlabelled,
             "num_early_labels": timeline.num_early,
+            "given_away": self._given_away,
         }
         return {"table": said}
 
@@ -178,14 +188,19 @@ class TableRecipe:
 
     def _guard(self, columns: list[Column], sample: pa.Table) -> None:
         label = sample[LABEL].to_numpy().astype(np.int64)
-        for name, how in given_away(columns, sample, label).items():
-            message = (
-                f"column {name!r} all but gives the label away: {how}; if it is known only after "
-                f"the label, leave it out with --columns.ignore [{name}]"
-            )
-            if self.config.strict:
-                raise UserError(f"{message} (--strict refuses it)")
+        self._given_away = [
+            f"column {name!r} all but gives the label away: {how}; if it is known only after the "
+            f"label, leave it out with --columns.ignore [{name}]"
+            for name, how in given_away(columns, sample, label).items()
+        ]
+        _refuse(self._given_away, self.config.strict)
+        for message in self._given_away:
             warn(message)
+
+
+def _refuse(messages: Sequence[str], strict: bool) -> None:
+    if strict and messages:
+        raise UserError(f"{messages[0]} (--strict refuses it)")
 
 
 def read_sorted(staging: Staging, layout: Layout, rows: np.ndarray) -> pa.Table:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raclib.corpus import open_corpus
+from raclib.errors import UserError
 from raclib.ingest import prepare
 from raclib.ingest.categories import to_hashes
 from raclib.ingest.columns import ColumnsConfig
@@ -347,6 +348,8 @@ def test_columns_that_give_the_label_away_are_named(without_ray, tmp_path):
     (warning,) = warnings
     assert warning.startswith("column 'state' all but gives the label away: alone it has an AUROC")
     assert warning.endswith("leave it out with --columns.ignore [state]")
+    with without_ray(), pytest.raises(UserError, match="strict refuses it"):
+        prepare_table(replace(config, strict=True))
 
 
 def test_a_changed_table_is_another_corpus_and_both_sides_are_named(without_ray, capsys, tmp_path):
