@@ -9,6 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
+# Before Ray is imported: tests never report usage, and Train restarts fast after a killed worker.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+# Where an environment forbids compiled modules, each process of Ray would compile raclib anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Every Ray and every result of a test is its own.
+os.environ.pop("RAY_ADDRESS", None)
+os.environ.pop("RACLIB_HOME", None)
+# Before any of raclib, which may import Triton: kernels run on the CPU where there is no GPU.
+os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
+
 from raclib.ingest.config import KeyConfig
 from raclib.tasks.amazon.config import (
     AmazonConfig,
@@ -18,20 +31,6 @@ from raclib.tasks.amazon.config import (
     RuleConfig,
 )
 from raclib.tasks.table.config import SplitConfig, TableRetrievalConfig, TableTrainConfig
-
-# Before Ray is imported: tests never report usage, and Train restarts fast after a killed worker.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-# Where an environment forbids compiled modules, each process of Ray would compile raclib anew.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Every Ray and every result of a test is its own.
-for name in ("RAY_ADDRESS", "RACLIB_HOME"):
-    os.environ.pop(name, None)
-# Before Triton is imported: kernels run on the CPU where there is no GPU.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")

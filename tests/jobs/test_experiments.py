@@ -66,7 +66,7 @@ def test_both_classifiers_are_followed_past_the_times_they_were_trained_on(
 def test_memory_is_measured_and_fitted(tmp_path, new_store):
     new_store(tmp_path)
     # Large enough that logits are most of the materialised draw's memory.
-    sizes = ["--batch", 128, "--num_keys", 100_000, "--slots", 2, "--row_dim", 256]
+    sizes = ["--batch", 128, "--num_keys", 100_000, "--slots", 1, "--row_dim", 256]
     command = [sys.executable, JOBS / "sweep_memory.py", *map(str, sizes), "--factors", "[1, 2]"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
