@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,13 @@ def ray_cluster():
     )
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_start():
+    """Skips where the command `ray start` cannot work."""
+    if " " in sys.prefix:
+        pytest.skip(f"ray start takes no path with a space: {sys.prefix}")
 
 
 @pytest.fixture(scope="session")

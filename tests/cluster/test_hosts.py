@@ -20,7 +20,7 @@ NUM_STEPS = 8 * NUM_EPOCHS
 
 
 @pytest.fixture(scope="module")
-def hosts(health, tmp_path_factory):
+def hosts(ray_start, health, tmp_path_factory):
     # A short path: sockets below it may not pass 107 bytes.
     folder = Path("/tmp") / f"rh{time.time_ns() % 10**8}"
     hosts = Hosts(find_tool(), folder)

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def local():
+def local(ray_start):
     """The cluster. Processes of a node are known by their session, so nodes can be killed."""
     cluster = LocalCluster(Path(f"/tmp/rl{os.getpid()}"))
     try:

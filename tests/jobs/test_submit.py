@@ -32,7 +32,7 @@ def checkout(write_tiny, copy_checkout, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def head(checkout):
+def head(ray_start, checkout):
     """A head node started in the checkout; gives the environment that its clients need."""
     folder = checkout.parent
     home = folder / "home"
