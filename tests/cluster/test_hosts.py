@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from hosts import BUCKET, CPUS, FAULTS, RAY_HOSTS, SUBNET, Hosts, find_tool, wait_until
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 from runs import Job, Runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FETCH_ROWS = Path(__file__).with_name("fetch_rows.py")
+# What Ray Train's controller knows of a run; from there on it goes on after a fault.
+SNAPSHOT = f"{BUCKET}/runs/job/retrieval/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}"
 LONGEST_FETCH_S = 5.0
 FAULT_S = 30
 NUM_EPOCHS, LOG_EVERY, CHECKPOINT_EVERY = 24, 4, 8
@@ -136,9 +139,20 @@ def test_what_only_one_host_sees_is_refused(hosts, job, job_file):
     assert not any("Traceback" in log for log in logs.values())
 
 
+def registered_checkpoint(hosts: Hosts) -> str | None:
+    """The last checkpoint that Ray Train's controller knows, none before the first."""
+    code = (
+        "import s3fs; fs = s3fs.S3FileSystem();"
+        f"print(fs.cat('{SNAPSHOT}').decode() if fs.exists('{SNAPSHOT}') else '{{}}')"
+    )
+    snapshot = json.loads(hosts("exec", "h1", sys.executable, "-c", code))
+    return (snapshot.get("latest_checkpoint_result") or {}).get("checkpoint_dir_name")
+
+
 @pytest.mark.parametrize("kind", FAULTS)
 def test_fetches_and_training_go_on(hosts, job, kind):
     job.wait_for_steps(1, 300)
+    known = registered_checkpoint(hosts)
     # The job may not end before the last fault, however fast its steps are.
     with hosts.frozen_tracking():
         hosts.wait_until_whole()
@@ -149,6 +163,9 @@ def test_fetches_and_training_go_on(hosts, job, kind):
     servers = hosts.processes("ray::ShardServer")
     assert all(servers[name] - others[name] for name in RAY_HOSTS)
     job.wait_for_steps(3, 300)
+    # Steps are logged before the controller has the checkpoint between them.
+    with hosts.frozen_tracking():
+        wait_until(lambda: registered_checkpoint(hosts) not in (None, known), 60)
     training = hosts.processes("ray::RayTrainWorker")
     host = next((name for name in ("n2", "n3") if training[name]), None)
     assert host, f"no host trains: {job.log.read_text()[-4000:]}"
