@@ -92,7 +92,7 @@ def survey(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> dict[str, Co
     """Looks at every value of a table once.
 
     Args:
-        batches: The rows, all of the schema; the caller counts them where it wants to.
+        batches: The rows, all of the schema.
         schema: Columns.
 
     Returns:

@@ -15,7 +15,7 @@ from raclib.ingest.features import FeatureEncoder
 from raclib.ingest.files import TableFiles
 from raclib.ingest.labels import ClassIndex, class_names
 from raclib.ingest.numbers import EVENT_TIME
-from raclib.ingest.survey import ColumnSurvey
+from raclib.ingest.survey import ColumnSurvey, survey
 from raclib.ingest.tally import Tally
 from raclib.ingest.timeline import (
     NO_LABEL,
@@ -90,14 +90,16 @@ def look(files: TableFiles, roles: Roles) -> tuple[dict[str, ColumnSurvey], Time
     taken = sorted(OWN.keys() & set(schema.names))
     if taken:
         raise UserError(f"data: a column is called {taken[0]!r}, which is used here; rename it")
-    surveys = {column.name: ColumnSurvey(column.name, column.type) for column in schema}
     timeline = TimelineReader(roles)
     with tqdm(desc="looking at columns", unit=" rows") as progress:
-        for batch in files.batches(batch_rows=SURVEY_ROWS):
-            for name, column in surveys.items():
-                column.add(batch[name])
-            timeline.add(batch)
-            progress.update(len(batch))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in files.batches(batch_rows=SURVEY_ROWS):
+                yield batch
+                timeline.add(batch)
+                progress.update(len(batch))
+
+        surveys = survey(batches(), schema)
     return surveys, timeline.finish()
 
 
