@@ -99,20 +99,20 @@ class TableRecipe:
         return TableFiles(tuple(fetch_files(found.uris, folder)))
 
     @cached_property
-    def _looked(self) -> tuple[list[Column], Timeline]:
-        """What the columns are and all times, after one pass; printed once."""
+    def _looked(self) -> tuple[list[Column], Timeline, int]:
+        """What the columns are, all times and the cutoff in ms, after one pass; printed once."""
         surveys, timeline = look(self.files, self.roles)
         columns = choose_columns(surveys, self.config.columns, self.roles.reserved)
         cutoff = timeline.cutoff(self.config.cutoff)
         show_columns(columns, surveys)
         show_labels(timeline, cutoff)
         warn(delay_bias(timeline, cutoff))
-        return columns, timeline
+        return columns, timeline, cutoff
 
     @property
     def cutoff(self) -> int:
         """The cutoff in ms."""
-        return self._looked[1].cutoff(self.config.cutoff)
+        return self._looked[2]
 
     @property
     def columns(self) -> pa.Schema:
@@ -121,7 +121,7 @@ class TableRecipe:
 
     @cached_property
     def _source(self) -> TableSource:
-        columns, timeline = self._looked
+        columns, timeline, _ = self._looked
         used = tuple(column.name for column in columns if column.role != "ignore")
         return TableSource(self.files, self.roles, used, timeline.classes, self.config.strict)
 
