@@ -65,13 +65,15 @@ class LabelCounts:
     counts: Counter[str] = field(default_factory=Counter)
     num_missing: int = 0
 
-    def add(self, column: pa.Array | pa.ChunkedArray) -> None:
+    def add(self, names: pa.Array) -> None:
         """Counts the labels of a batch.
 
+        Args:
+            names: As `class_names` gives them.
+
         Raises:
-            UserError: as `class_names`, and if there are too many classes by now.
+            UserError: if there are too many classes by now.
         """
-        names = class_names(column, self.name)
         self.num_missing += names.null_count
         counts = pc.value_counts(names.drop_null())
         values, numbers = counts.field("values"), counts.field("counts")
@@ -118,12 +120,15 @@ class ClassIndex:
         Raises:
             UserError: as `class_names`, and if a label is none of the classes.
         """
-        names = class_names(column, name)
+        return self.number(class_names(column, name), name)
+
+    def number(self, names: pa.Array, label: str = "label") -> np.ndarray:
+        """As `encode`, of names that `class_names` gave."""
         codes = pc.index_in(names, pa.array(self.names, pa.string()), skip_nulls=True)
         unknown = names.filter(pc.and_(pc.is_valid(names), pc.is_null(codes)))
         if len(unknown):
             raise UserError(
-                f"{name}: {unknown[0].as_py()!r} is none of the {len(self.names)} known classes; "
+                f"{label}: {unknown[0].as_py()!r} is none of the {len(self.names)} known classes; "
                 "mend it, or leave the label empty"
             )
         return codes.fill_null(-1).to_numpy().astype(np.int16)

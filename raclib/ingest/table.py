@@ -61,8 +61,8 @@ class TableSource:
 
     def batches(self, tally: Tally) -> Iterator[pa.Table]:
         """Rows that can be retrieved; counts those that cannot."""
-        names = dict.fromkeys((*self.roles.reserved, *self.columns))
-        for batch in self.files.batches(list(names)):
+        schema, wanted = self.schema, dict.fromkeys((*self.roles.reserved, *self.columns))
+        for batch in self.files.batches(list(wanted)):
             times, labels = Times.read(batch, self.roles), class_names(batch[self.roles.label])
             reason = why_skipped(times, labels)
             if self.strict:
@@ -70,13 +70,13 @@ class TableSource:
             own = {
                 KNOWN: times.known,
                 EVENT_TIME: times.event,
-                LABEL: self.classes.encode(batch[self.roles.label]),
+                LABEL: self.classes.number(labels),
                 LINE: tally.num_lines + np.arange(len(batch)),
             }
             tally.num_lines += len(batch)
             tally.skipped.update(count_reasons(reason))
             columns = {name: batch[name] for name in self.columns}
-            yield pa.table({**own, **columns}, schema=self.schema).filter(reason == 0)
+            yield pa.table({**own, **columns}, schema=schema).filter(reason == 0)
 
 
 def look(files: TableFiles, roles: Roles) -> tuple[dict[str, ColumnSurvey], Timeline]:

@@ -144,7 +144,7 @@ class TimelineReader:
     def add(self, rows: pa.RecordBatch) -> None:
         """Looks at some more rows."""
         times, names = Times.read(rows, self.roles), class_names(rows[self.roles.label])
-        self.counts.add(rows[self.roles.label])
+        self.counts.add(names)
         reason = why_skipped(times, names)
         keep = reason == 0
         self.skipped.update(count_reasons(reason))

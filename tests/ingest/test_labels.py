@@ -15,7 +15,7 @@ from raclib.ingest.labels import ClassIndex, LabelCounts, class_names
 def _index(*batches):
     counts = LabelCounts()
     for batch in batches:
-        counts.add(batch)
+        counts.add(class_names(batch))
     return ClassIndex.of(counts)
 
 
@@ -51,7 +51,7 @@ def test_batches_agree_with_the_whole(batches):
     labels = [label for batch in batches for label in batch]
     counts = LabelCounts()
     for column in columns:
-        counts.add(column)
+        counts.add(class_names(column))
     assert counts.num_missing == labels.count(None)
     assert counts.counts.total() + counts.num_missing == len(labels)
     classes = sorted(set(labels) - {None})
