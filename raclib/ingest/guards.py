@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from raclib.ingest.categories import to_strings
 from raclib.ingest.columns import Column
-from raclib.ingest.numbers import to_numbers
+from raclib.ingest.numbers import DAY_MS, to_numbers
 from raclib.ingest.timeline import Timeline
 
 GIVEN_AWAY = 0.99
@@ -72,63 +72,57 @@ def given_away(columns: Sequence[Column], sample: pa.Table, label: np.ndarray) -
         sample: Rows whose label was known at the cutoff.
         label: Their labels, int64 `[N]`.
     """
+    codes, values = np.unique(label, return_inverse=True)
+    if len(label) < MIN_ROWS or len(codes) < 2:
+        return {}
+    fold = np.random.default_rng(0).permutation(len(label)) % NUM_FOLDS
     found = {}
     for column in columns:
         if column.role in ("numeric", "categorical", "entity"):
-            what = _strength(column, sample, label)
+            what = _strength(column, sample, values, fold)
             if what:
                 found[column.name] = what
     return found
 
 
-def _strength(column: Column, sample: pa.Table, label: np.ndarray) -> str | None:
+def _strength(column: Column, sample: pa.Table, label: np.ndarray, fold: np.ndarray) -> str | None:
     from sklearn.metrics import roc_auc_score
 
-    codes, values = np.unique(label, return_inverse=True)
-    if len(label) < MIN_ROWS or len(codes) < 2:
-        return None
     if column.role == "numeric":
         # Trees hold numbers in 32 bits, and refuse those that do not fit.
         numbers = to_numbers(sample, column.name).clip(-MAX_NUMBER, MAX_NUMBER)
-        chance_NC = _by_tree(numbers, values)
+        chance_NC = _by_tree(numbers, label, fold)
     else:
-        chance_NC = _by_value(to_strings(sample[column.name]).to_pandas(), values)
-    if len(codes) == 2:
-        auroc = roc_auc_score(values, chance_NC[:, 1])
+        chance_NC = _by_value(to_strings(sample[column.name]).to_pandas(), label, fold)
+    if chance_NC.shape[1] == 2:
+        auroc = roc_auc_score(label, chance_NC[:, 1])
         return f"alone it has an AUROC of {auroc:.3f}" if auroc > GIVEN_AWAY else None
-    error = (chance_NC.argmax(axis=1) != values).mean()
-    commonest = 1 - np.bincount(values).max() / len(values)
+    error = (chance_NC.argmax(axis=1) != label).mean()
+    commonest = 1 - np.bincount(label).max() / len(label)
     if 1 - error > GIVEN_AWAY and error <= commonest / 10:
         return f"alone it is right for {1 - error:.1%} of the rows"
     return None
 
 
-def _folds(num_rows: int) -> np.ndarray:
-    return np.random.default_rng(0).permutation(num_rows) % NUM_FOLDS
-
-
-def _by_tree(numbers: np.ndarray, label: np.ndarray) -> np.ndarray:
+def _by_tree(numbers: np.ndarray, label: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Shares of the classes [N, C] by a tree that did not see the row."""
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_leaf_nodes=MAX_LEAVES, min_samples_leaf=5, random_state=0)
-    folds = [
-        (np.flatnonzero(_folds(len(label)) != n), np.flatnonzero(_folds(len(label)) == n))
-        for n in range(NUM_FOLDS)
-    ]
     out = np.zeros((len(label), label.max() + 1))
-    for fit, rest in folds:
+    for n in range(NUM_FOLDS):
+        fit, rest = np.flatnonzero(fold != n), np.flatnonzero(fold == n)
         tree.fit(numbers[fit, None], label[fit])
         out[rest[:, None], tree.classes_] = tree.predict_proba(numbers[rest, None])
     return out
 
 
-def _by_value(values: pd.Series, label: np.ndarray) -> np.ndarray:
+def _by_value(values: pd.Series, label: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Shares of the classes [N, C] among other rows of the same value."""
     codes = pd.factorize(values)[0] + 1
     out = np.zeros((len(label), label.max() + 1))
-    for fold in range(NUM_FOLDS):
-        rest = _folds(len(label)) == fold
+    for n in range(NUM_FOLDS):
+        rest = fold == n
         prior = np.bincount(label[~rest], minlength=out.shape[1]) / max(1, (~rest).sum())
         counts = np.zeros((codes.max() + 1, out.shape[1]))
         np.add.at(counts, (codes[~rest], label[~rest]), 1)
@@ -138,5 +132,5 @@ def _by_value(values: pd.Series, label: np.ndarray) -> np.ndarray:
 
 
 def _days(ms: float) -> str:
-    days = ms / 86_400_000
+    days = ms / DAY_MS
     return f"{days:.1f} days" if days >= 1 else f"{days * 24:.1f} hours"
