@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from scipy.stats import linregress
 
-from raclib.evaluation.report import print_rich, spread
+from raclib.evaluation.report import spread
+from raclib.run.terminal import print_rich
 from raclib.run.tracking import RunLogger
 
 CURVES = {

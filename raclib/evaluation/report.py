@@ -1,6 +1,5 @@
 """The comparison as a table for the terminal and as a figure."""
 
-import sys
 from collections.abc import Sequence
 
 import matplotlib
@@ -12,8 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
+
+from raclib.run.terminal import print_rich
 
 HEADINGS = {
     "accuracy": "accuracy",
@@ -23,7 +23,6 @@ HEADINGS = {
     "log_loss": "log-loss",
     "calibration_error": "calibration",
 }
-FILE_WIDTH = 136
 LOWER_IS_BETTER = {"log_loss", "calibration_error"}
 
 
@@ -72,11 +71,6 @@ def _table(names: Sequence[str]) -> Table:
 def spread(values: pd.Series) -> str:
     """Mean, lowest and highest of some runs, for a cell of a table."""
     return f"{values.mean():.3f} ({values.min():.3f}-{values.max():.3f})"
-
-
-def print_rich(table: Table) -> None:
-    """Prints a table, wide enough for files where there is no terminal."""
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
 
 
 def _cell(row: pd.Series, part: pd.DataFrame, name: str) -> str:

@@ -11,8 +11,9 @@ from rich.table import Table
 from scipy.stats import norm
 from torch.nn.functional import one_hot
 
-from raclib.evaluation.report import print_rich, spread
+from raclib.evaluation.report import spread
 from raclib.metrics import score
+from raclib.run.terminal import print_rich
 from raclib.tasks.rotating.config import RotatingConfig
 from raclib.tasks.rotating.task import RotatingTask, turn
 from raclib.training.predict import Predictions

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from raclib.ingest.columns import Column
 from raclib.ingest.survey import MAX_DISTINCT, ColumnSurvey
 from raclib.ingest.timeline import Timeline
+from raclib.run.terminal import print_rich
 
-FILE_WIDTH = 136
 MAX_SHOWN = 5
 
 
@@ -25,9 +24,8 @@ def show_columns(columns: Sequence[Column], surveys: Mapping[str, ColumnSurvey])
         survey = surveys[column.name]
         missing = f"{survey.missing:.1%}" if survey.num_missing else ""
         table.add_row(column.name, column.role, column.why, missing, _distinct(survey))
-    width = None if sys.stdout.isatty() else FILE_WIDTH
     # A column may be called amount[usd], which is no markup.
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    print_rich(table, has_markup=False)
 
 
 def show_labels(timeline: Timeline, cutoff: int) -> None:

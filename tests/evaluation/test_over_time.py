@@ -5,14 +5,9 @@ import pandas as pd
 import pytest
 
 from raclib.evaluation.over_time import compare
-from raclib.evaluation.report import (
-    FILE_WIDTH,
-    HEADINGS,
-    plot_over_time,
-    print_spread,
-    print_table,
-)
+from raclib.evaluation.report import HEADINGS, plot_over_time, print_spread, print_table
 from raclib.metrics import SCORES, score
+from raclib.run.terminal import FILE_WIDTH
 
 METHODS = ("nearest neighbours", "a coin")
 
