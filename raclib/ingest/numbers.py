@@ -11,7 +11,7 @@ from pyarrow import types
 
 from raclib.ingest.times import to_milliseconds
 
-EVENT_TIME = "_event_time"
+ROW_TIME = "_event_time"
 MAX_QUANTILES = 1000
 DAY_MS = 86_400_000
 
@@ -68,7 +68,7 @@ def to_numbers(table: pa.Table, name: str) -> np.ndarray:
     kind = values.type
     if types.is_timestamp(kind) or types.is_date(kind):
         time, is_missing = to_milliseconds(values, None, name)
-        days = (time - table[EVENT_TIME].to_numpy()) / DAY_MS
+        days = (time - table[ROW_TIME].to_numpy()) / DAY_MS
         return np.where(is_missing, np.nan, days)
     if types.is_time(kind) or types.is_duration(kind):
         parts = 10 ** {"s": 0, "ms": 3, "us": 6, "ns": 9}[kind.unit]

@@ -12,10 +12,10 @@ from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import read_bytes
 from raclib.errors import UserError
 from raclib.ingest.features import FeatureEncoder
-from raclib.ingest.key_shards import EVENT_TIME as EVENT
+from raclib.ingest.key_shards import EVENT_TIME
 from raclib.ingest.keys import KeyTransform
 from raclib.ingest.labels import ClassIndex
-from raclib.ingest.numbers import EVENT_TIME
+from raclib.ingest.numbers import ROW_TIME
 from raclib.ingest.timeline import REASONS, Roles, Times
 from raclib.ingest.unify import conform, join, plain
 
@@ -102,10 +102,10 @@ class RowReader:
         """
         rows = self.conform(rows, self.inputs)
         event = self._event_times(rows)
-        found = self.features.encode(rows.append_column(EVENT_TIME, pa.array(event)))
+        found = self.features.encode(rows.append_column(ROW_TIME, pa.array(event)))
         # As the corpus holds them, so that a stored row and a new one are treated alike.
         keys = self.keys.transform(found, event).astype(np.float16)
-        return {**found, "key": keys, EVENT: event}
+        return {**found, "key": keys, EVENT_TIME: event}
 
     def _event_times(self, rows: pa.Table) -> np.ndarray:
         times = Times.read(rows, self.event_roles)

@@ -14,7 +14,7 @@ from raclib.ingest.embedding import LINE
 from raclib.ingest.features import FeatureEncoder
 from raclib.ingest.files import TableFiles
 from raclib.ingest.labels import ClassIndex, class_names
-from raclib.ingest.numbers import EVENT_TIME
+from raclib.ingest.numbers import ROW_TIME
 from raclib.ingest.survey import ColumnSurvey, survey
 from raclib.ingest.tally import Tally
 from raclib.ingest.timeline import (
@@ -31,7 +31,7 @@ from raclib.ingest.timeline import (
 KNOWN, LABEL = "_known", "_label"
 NARROW = {"label": Field("int16"), "event_time": Field("int64")}
 """What a corpus of a table holds beside its features and `time`, the label's own."""
-OWN = {KNOWN: pa.int64(), EVENT_TIME: pa.int64(), LABEL: pa.int16(), LINE: pa.int64()}
+OWN = {KNOWN: pa.int64(), ROW_TIME: pa.int64(), LABEL: pa.int16(), LINE: pa.int64()}
 SURVEY_ROWS = 65_536
 
 
@@ -69,7 +69,7 @@ class TableSource:
                 _refuse(reason, tally.num_lines)
             own = {
                 KNOWN: times.known,
-                EVENT_TIME: times.event,
+                ROW_TIME: times.event,
                 LABEL: self.classes.number(labels),
                 LINE: tally.num_lines + np.arange(len(batch)),
             }
@@ -121,7 +121,7 @@ class TableEncoder:
     @property
     def columns(self) -> list[str]:
         """All that is kept of a row but the time by which it is sorted."""
-        return [EVENT_TIME, LABEL, LINE, *self.features.roles]
+        return [ROW_TIME, LABEL, LINE, *self.features.roles]
 
     @property
     def has_weights(self) -> bool:
@@ -145,5 +145,5 @@ class TableEncoder:
 
     def encode(self, rows: pa.Table, device: str) -> Arrays:
         """The fields of rows."""
-        narrow = {"label": rows[LABEL].to_numpy(), "event_time": rows[EVENT_TIME].to_numpy()}
+        narrow = {"label": rows[LABEL].to_numpy(), "event_time": rows[ROW_TIME].to_numpy()}
         return {**self.features.encode(rows, device), **narrow}

@@ -9,12 +9,12 @@ from raclib.errors import UserError
 from raclib.ingest.columns import Column
 from raclib.ingest.config import EncoderConfig
 from raclib.ingest.features import FeatureEncoder, is_constant
-from raclib.ingest.numbers import EVENT_TIME
+from raclib.ingest.numbers import ROW_TIME
 
 TEXTS = EncoderConfig(dim=16)
 SAMPLE = pa.table(
     {
-        EVENT_TIME: pa.array([0, 0, 0, 0]),
+        ROW_TIME: pa.array([0, 0, 0, 0]),
         "b": [1.0, 2.0, None, 4.0],
         "a": [4, 3, 2, 1],
         "shop": ["x", "y", "y", None],
@@ -136,13 +136,13 @@ def test_a_precomputed_file_is_named_in_no_corpus():
 def test_nothing_to_learn_from_is_one_line():
     with pytest.raises(UserError, match="columns: none varies before the cutoff, nothing can be"):
         fit(still="numeric", q="score")
-    lists = pa.table({EVENT_TIME: [0, 0], "x": [[1.0], [1.0, 2.0]]})
+    lists = pa.table({ROW_TIME: [0, 0], "x": [[1.0], [1.0, 2.0]]})
     with pytest.raises(UserError, match="column 'x': lists of 2 different lengths"):
         fit(lists, x="embedding")
 
 
 def test_huge_embeddings_are_held_at_the_largest_half_float():
-    table = pa.table({EVENT_TIME: [0, 0], "x": [[1e300, -1e300], [1e5, 0.0]]})
+    table = pa.table({ROW_TIME: [0, 0], "x": [[1e300, -1e300], [1e5, 0.0]]})
     found = fit(table, x="embedding").encode(table)["embedding"]
     largest = np.finfo(np.float16).max
     np.testing.assert_array_equal(found, [[largest, -largest], [largest, 0]])
@@ -151,7 +151,7 @@ def test_huge_embeddings_are_held_at_the_largest_half_float():
 def test_a_frame_of_any_size_gives_the_same_rows_as_pandas():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.exponential(size=500), "k": rng.integers(0, 30, 500)})
-    table = pa.Table.from_pandas(frame).append_column(EVENT_TIME, pa.array([0] * 500))
+    table = pa.Table.from_pandas(frame).append_column(ROW_TIME, pa.array([0] * 500))
     found = fit(table, x="numeric", k="categorical").encode(table)
     ranks = frame["x"].rank().to_numpy()
     assert (np.diff(found["numbers"][:, 0][np.argsort(ranks)]) >= 0).all()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, spearmanr
 
-from raclib.ingest.numbers import EVENT_TIME, NumberEncoder, to_numbers
+from raclib.ingest.numbers import ROW_TIME, NumberEncoder, to_numbers
 
 DAY = dt.datetime(2020, 1, 10)
 
@@ -33,7 +33,7 @@ DAY = dt.datetime(2020, 1, 10)
 )
 def test_every_kind_is_a_float(values, expected):
     own = pa.array([int(DAY.replace(tzinfo=dt.UTC).timestamp() * 1000)] * 3)
-    table = pa.table({"x": values, EVENT_TIME: own})
+    table = pa.table({"x": values, ROW_TIME: own})
     np.testing.assert_allclose(to_numbers(table, "x"), expected)
 
 

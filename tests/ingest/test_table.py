@@ -9,7 +9,7 @@ from raclib.errors import UserError
 from raclib.ingest.embedding import LINE
 from raclib.ingest.files import TableFiles
 from raclib.ingest.labels import ClassIndex
-from raclib.ingest.numbers import EVENT_TIME
+from raclib.ingest.numbers import ROW_TIME
 from raclib.ingest.table import KNOWN, LABEL, OWN, TableSource, look
 from raclib.ingest.tally import Tally
 from raclib.ingest.timeline import Roles
@@ -46,7 +46,7 @@ def test_rows_that_can_be_retrieved_come_with_times_label_and_line(files):
     rows = pd.concat([part.to_pandas() for part in source(files).batches(tally)])
     assert rows.columns.tolist() == [*OWN, "y"]
     assert rows[LINE].tolist() == [0, 1, 4, 5]
-    assert (rows[EVENT_TIME] // DAY).tolist() == [5, 3, 1, 2]
+    assert (rows[ROW_TIME] // DAY).tolist() == [5, 3, 1, 2]
     assert (rows[KNOWN] // DAY).tolist() == [8, 3, 2, 3], "an early label counts as of its row"
     assert rows[LABEL].tolist() == [0, 1, 1, 0]
     assert rows["y"].tolist() == ["a", "b", "e", "f"]
@@ -69,7 +69,7 @@ def test_looking_tells_columns_and_all_times(files):
     assert timeline.skipped == {"time that cannot be read": 1, "no label": 1}
 
 
-@pytest.mark.parametrize("name", [KNOWN, LABEL, EVENT_TIME, LINE])
+@pytest.mark.parametrize("name", [KNOWN, LABEL, ROW_TIME, LINE])
 def test_names_that_are_used_here_are_one_line(tmp_path, name):
     table = pd.DataFrame({"time": [1, 2], "label": [0, 1], "decided": [1, 2], name: [1, 2]})
     table.to_parquet(tmp_path / "a.parquet")
