@@ -18,7 +18,7 @@ FETCH_ROWS = Path(__file__).with_name("fetch_rows.py")
 SNAPSHOT = f"{BUCKET}/runs/job/retrieval/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}"
 LONGEST_FETCH_S = 5.0
 FAULT_S = 30
-NUM_EPOCHS, LOG_EVERY, CHECKPOINT_EVERY = 24, 4, 8
+NUM_EPOCHS, LOG_EVERY, CHECKPOINT_EVERY = 28, 4, 8
 NUM_STEPS = 8 * NUM_EPOCHS
 
 
@@ -152,9 +152,9 @@ def registered_checkpoint(hosts: Hosts) -> str | None:
 @pytest.mark.parametrize("kind", FAULTS)
 def test_fetches_and_training_go_on(hosts, job, kind):
     job.wait_for_steps(1, 300)
-    known = registered_checkpoint(hosts)
     # The job may not end before the last fault, however fast its steps are.
     with hosts.frozen_tracking():
+        known = registered_checkpoint(hosts)
         hosts.wait_until_whole()
         others = hosts.processes("ray::ShardServer")
         fetching = Fetching(hosts, f"fetch-{kind}")

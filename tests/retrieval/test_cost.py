@@ -48,7 +48,11 @@ def test_sets_share_one_reading_of_the_keys(scored):
 
 # Few examples are enough among many keys: scores of all would take 1.3 GB.
 @pytest.mark.parametrize(
-    "num_keys, dtype, num_examples", [(1_000_000, "float32", 128), (10_000_000, "int8", 4)]
+    "num_keys, dtype, num_examples",
+    [
+        pytest.param(1_000_000, "float32", 128, marks=pytest.mark.slow),
+        (10_000_000, "int8", 4),
+    ],
 )
 def test_memory_does_not_grow_with_keys(num_keys, dtype, num_examples):
     script = Path(__file__).with_name("peak_memory.py")

@@ -79,8 +79,10 @@ def test_equals_reference_for_any_shape_type_and_interval(
 
 
 def test_finite_differences_in_float64(draw):
-    queries, keys, lo, hi = problem(3, 4, 900, 6)
-    uniforms = torch.rand(3, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    if draw.interpreted:
+        pytest.skip("kernels leave float64 to PyTorch (test_kernels_do_what_fits_them)")
+    queries, keys, lo, hi = problem(2, 3, 900, 4)
+    uniforms = torch.rand(2, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
     def log_prob(values):
         return draw(values, keys.double(), 0.7, lo, hi, uniforms=uniforms).log_prob
@@ -127,7 +129,7 @@ def test_greedy_takes_the_lowest_of_equals(draw):
 
 
 def test_uniforms_fix_the_draw_whatever_the_batch(draw):
-    queries, keys, lo, hi = problem(8, 4, 9000, 8)
+    queries, keys, lo, hi = problem(8, 4, draw.few(9000, 1500), 8)
     uniforms = torch.rand(8, 4, 2, dtype=torch.float64)
     whole = draw(queries, keys, 0.5, lo, hi, uniforms=uniforms)
     for part in (slice(0, 3), slice(3, 8)):
@@ -139,7 +141,7 @@ def test_uniforms_fix_the_draw_whatever_the_batch(draw):
 @pytest.mark.parametrize("per_example", [False, True])
 @pytest.mark.parametrize("num_keys", [50, 5000])
 def test_sets_are_as_if_drawn_one_by_one(draw, num_keys, per_example):
-    queries, keys, lo, hi = problem(4, 3, num_keys, 8, per_example)
+    queries, keys, lo, hi = problem(4, 3, draw.few(num_keys, min(num_keys, 1500)), 8, per_example)
     uniforms = torch.rand(3, 4, 3, 2, dtype=torch.float64)
     sets = draw(queries, keys, 0.5, lo, hi, uniforms=uniforms)
     ones = [draw(queries, keys, 0.5, lo, hi, uniforms=each) for each in uniforms]
