@@ -45,13 +45,16 @@ class EncoderConfig:
 class KeyConfig:
     """The small frozen key of a row, on which retrieval works."""
 
-    kind: Literal["first", "pca", "random"] = "first"
+    kind: Literal["first", "pca", "random", "supervised"] = "first"
     """first: the first dimensions of the embedding; pca and random: a projection, fitted on rows
-    before the cutoff only."""
+    before the cutoff only; supervised: pca, and a map fitted so that rows of one label are near."""
     dim: PositiveInt = 64
-    """Dimensions of the text part of a key."""
+    """Dimensions of the text part of a key; of supervised ones, those of pca."""
+    nca_dim: PositiveInt = 32
+    """Dimensions that supervised keys have beside these, of the map that knows labels."""
     normalize: bool = True
-    """Scale the text part to unit length, so that its products are cosines."""
+    """Scale the text part to unit length, so that its products are cosines; supervised keys have
+    a mean squared distance of one instead."""
     time_linear: bool = False
     """Append the row's own time (0 at the first row, 1 at the cutoff), so that a query can prefer
     recent rows."""

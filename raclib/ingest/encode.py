@@ -99,7 +99,7 @@ class ShardEncoder:
         sample = sample_rows(self.layout.num_before) - start
         sample = sample[(sample >= 0) & (sample < self.layout.num_rows[shard])]
         with write_atomic(sample_uri(self.staging, shard)) as file:
-            np.savez(file, **{name: arrays[name][sample] for name in KEY_FIELDS if name in arrays})
+            np.savez(file, **{name: array[sample] for name, array in arrays.items()})
 
 
 class ShardEncoderActor:

@@ -1,7 +1,7 @@
 """Third stage of a corpus: keys of shards whose other fields are written."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ EVENT_TIME = "event_time"
 
 
 def read_sample(staging: Staging, num_shards: int) -> Arrays:
-    """The fields of `KEY_FIELDS` of `encode.sample_rows`."""
+    """All fields of `encode.sample_rows`, labels among them."""
     parts = [
         np.load(io.BytesIO(read_bytes(sample_uri(staging, shard))), allow_pickle=False)
         for shard in range(num_shards)
@@ -41,16 +41,39 @@ class KeyWriter:
         record = self.staging.read(shard_record(ENCODED, shard))
         info, fields = ShardInfo.from_json(record["shard"]), encoded_fields(record)
         part = Corpus(self.staging.corpus_uri, Manifest(1, fields, (info,)))
-        keys_Nd = np.empty((info.num_rows, self.transform.dim), np.float16)
-        columns = {name: part.column(info, name) for name in KEY_FIELDS if name in fields}
-        times = part.read(EVENT_TIME if EVENT_TIME in fields else TIME)
-        for start in range(0, info.num_rows, KEY_BATCH_ROWS):
-            stop = min(start + KEY_BATCH_ROWS, info.num_rows)
-            rows = {name: column.read(start, stop) for name, column in columns.items()}
-            keys_Nd[start:stop] = self.transform.transform(rows, times[start:stop])
+        columns = {name: part.column(info, name) for name in key_inputs(part)}
+        keys_Nd = make_keys(
+            self.transform,
+            info.num_rows,
+            lambda lo, hi: {name: column.read(lo, hi) for name, column in columns.items()},
+        )
         written = write_field(part.uri, info.id, "key", key_field(self.transform), keys_Nd)
         self.staging.write(shard_record(keyed_by(self.transform), shard), written.to_json())
         return {"rows": np.array([info.num_rows])}
+
+
+def key_inputs(corpus: Corpus) -> tuple[str, ...]:
+    """Fields of a corpus that keys are made of."""
+    time = EVENT_TIME if EVENT_TIME in corpus.fields else TIME
+    return (*(name for name in KEY_FIELDS if name in corpus.fields), time)
+
+
+def make_keys(
+    transform: KeyTransform, num_rows: int, read: Callable[[int, int], Arrays]
+) -> np.ndarray:
+    """Keys of consecutive rows, float16 `[N, dim]`, some at a time.
+
+    Args:
+        transform: What makes them.
+        num_rows: N.
+        read: Gives `key_inputs` of rows `[lo, hi)`.
+    """
+    keys_Nd = np.empty((num_rows, transform.dim), np.float16)
+    for lo in range(0, num_rows, KEY_BATCH_ROWS):
+        rows = read(lo, min(lo + KEY_BATCH_ROWS, num_rows))
+        time = rows[EVENT_TIME if EVENT_TIME in rows else TIME]
+        keys_Nd[lo : lo + len(time)] = transform.transform(rows, time)
+    return keys_Nd
 
 
 def keyed_by(transform: KeyTransform) -> str:

@@ -74,6 +74,18 @@ def entity_part(hashes_NE: np.ndarray, weight: float) -> np.ndarray:
     return (weight / ENTITY_DIMS**0.5 * signs_NEM).reshape(len(hashes_NE), -1).astype(np.float32)
 
 
+def base_part(base_NF: np.ndarray) -> np.ndarray:
+    """Log-probabilities of a base classifier as numbers of a key, float32 `[N, F]`.
+
+    They are centred for each row, so that differences are those of log-odds.
+
+    Args:
+        base_NF: What a corpus keeps of them; see `FittedBase.compress`.
+    """
+    base_NF = base_NF.astype(np.float32)
+    return base_NF - base_NF.mean(axis=1, keepdims=True)
+
+
 def _one_hot(codes_N: np.ndarray) -> np.ndarray:
     """float32 `[N, MAX_ONE_HOT + 1]`; missing, new and rare categories share place 0."""
     places = np.where(codes_N > MAX_ONE_HOT, 0, codes_N)

@@ -13,6 +13,7 @@ from raclib.corpus.files import normalise
 from raclib.errors import UserError
 from raclib.ingest.encode import ShardEncoder, ShardEncoderActor, encoded_fields
 from raclib.ingest.key_shards import KeyWriter, finished_shards, key_field, keyed_by, read_sample
+from raclib.ingest.keys import TRANSFORM
 from raclib.ingest.schema import Recipe, RowEncoder
 from raclib.ingest.sort import sort_rows
 from raclib.ingest.staging import ENCODED, Layout, Staging
@@ -61,7 +62,7 @@ def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
         **request,
         **recipe.found(),
         "encoder_revision": first["revision"],
-        "key_transform": transform.checksum,
+        TRANSFORM: transform.checksum,
         "num_lines": layout.num_lines,
         "skipped": layout.skipped,
     }

@@ -49,7 +49,7 @@ class RowReader:
             Roles(**corpus.provenance["roles"]),
             ClassIndex(tuple(corpus.provenance["table"]["classes"])),
             FeatureEncoder.load(corpus.uri),
-            KeyTransform.load(corpus.uri),
+            KeyTransform.of(corpus),
         )
 
     @property

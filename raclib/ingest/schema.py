@@ -100,5 +100,10 @@ class Recipe(Protocol):
         ...
 
     def fit_keys(self, sample: Arrays, layout: Layout) -> KeyTransform:
-        """What makes keys, fitted on encoded rows from before the cutoff."""
+        """What makes keys, fitted on rows from before the cutoff.
+
+        Args:
+            sample: Some of them, all fields of each.
+            layout: What sorting found.
+        """
         ...

@@ -51,7 +51,7 @@ class ReviewModel(PythonModel):
         config = parse(AmazonConfig, Path(context.artifacts["config"]), [])
         corpus = open_corpus(config.corpus_uri)
         self.encoder = build_encoder(config.encoder, "cpu")
-        self.transform = KeyTransform.load(corpus.uri)
+        self.transform = KeyTransform.of(corpus)
         weights = torch.load(context.artifacts["weights"], weights_only=True)
         statistics = {
             name: (torch.zeros(width), torch.ones(width))

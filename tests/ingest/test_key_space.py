@@ -60,7 +60,7 @@ def test_keys_can_be_made_of_any_of_them(names):
     ids = RNG.integers(1, 50, (NUM, 2)) * 0x9E3779B97F4A7C1
     rows = {**{name: ROWS[name] for name in names}, "entities": ids}
     config = KeyConfig(kind="pca", dim=64, time_linear=True)
-    transform = KeyTransform.fit_at_most(config, rows, 0, 100, 1.5)
+    transform = KeyTransform.fit(config, rows, 0, 100, entity_weight=1.5, at_most=True)
     keys = transform.transform(rows, np.full(NUM, 50))
     assert keys.shape == (NUM, transform.dim)
     assert np.isfinite(keys).all()
@@ -72,5 +72,5 @@ def test_keys_can_be_made_of_any_of_them(names):
 
 def test_few_rows_make_a_narrower_key():
     rows = {name: array[:3] for name, array in ROWS.items()}
-    transform = KeyTransform.fit_at_most(KeyConfig(kind="pca", dim=64), rows, 0, 100, 1.5)
+    transform = KeyTransform.fit(KeyConfig(kind="pca", dim=64), rows, 0, 100, at_most=True)
     assert transform.dim == 3

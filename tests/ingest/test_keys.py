@@ -1,23 +1,29 @@
 """Keys: projections, unit length, time features of a known size, a file without pickle."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
+from xxhash import xxh3_128_hexdigest
 
+from raclib.corpus import Corpus, Field
+from raclib.corpus.manifest import Manifest
 from raclib.errors import UserError
 from raclib.ingest.config import KeyConfig
-from raclib.ingest.keys import KeyTransform
+from raclib.ingest.keys import TRANSFORM, KeyTransform, describe_keys, transform_path
 
 FIRST, CUTOFF = 1_000_000, 5_000_000
 ROWS_ND = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float16)
 ROWS = {"embedding": ROWS_ND}
+LABEL_N = (ROWS_ND[:, -1] > 0).astype(np.int64)
 TIMES_N = np.linspace(FIRST, 2 * CUTOFF, 200).astype(np.int64)
 
 
 def fit(**changes) -> KeyTransform:
-    return KeyTransform.fit(KeyConfig(**{"dim": 4, **changes}), ROWS, FIRST, CUTOFF)
+    return KeyTransform.fit(KeyConfig(**{"dim": 4, **changes}), ROWS, FIRST, CUTOFF, LABEL_N)
 
 
 def _keys(config: KeyConfig, rows_ND: np.ndarray) -> np.ndarray:
@@ -89,30 +95,59 @@ def test_time_part_is_time_weight_times_the_text_part_at_the_cutoff(
     np.testing.assert_allclose(np.linalg.norm(time, axis=1), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["first", "pca", "random"])
+def made_by(transform: KeyTransform, uri: object) -> Corpus:
+    """A version of a corpus that says that a transform made its keys."""
+    manifest = Manifest(1, {"time": Field("int64")}, (), {TRANSFORM: transform.checksum})
+    return Corpus(str(uri), manifest)
+
+
+@pytest.mark.parametrize("kind", ["first", "pca", "random", "supervised"])
 def test_is_saved_without_pickle_and_transforms_the_same(tmp_path, kind):
     transform = fit(kind=kind, time_linear=True, time_fourier=1)
-    transform.save(str(tmp_path))
-    with np.load(tmp_path / "key_transform.npz", allow_pickle=False) as arrays:
+    other = fit(kind=kind, time_linear=True, time_fourier=2)
+    for one in (transform, other):
+        one.save(str(tmp_path))
+    with np.load(tmp_path / transform_path(transform.checksum), allow_pickle=False) as arrays:
         assert set(arrays) >= {"mean_D", "projection_Dd"}
-    loaded = KeyTransform.load(str(tmp_path))
+    loaded = KeyTransform.of(made_by(transform, tmp_path))
     np.testing.assert_array_equal(
         loaded.transform(ROWS, TIMES_N), transform.transform(ROWS, TIMES_N)
     )
-    assert loaded.checksum == transform.checksum
-    assert loaded.checksum != fit(kind=kind, time_linear=True, time_fourier=2).checksum
+    assert loaded.checksum == transform.checksum != other.checksum
+    assert loaded.parts == transform.parts
+    assert KeyTransform.of(made_by(other, tmp_path)).checksum == other.checksum
+
+
+def test_a_corpus_of_one_transform_is_read(tmp_path):
+    """As raclib wrote it before a corpus could get other keys."""
+    transform = fit(kind="pca", time_linear=True)
+    new = {"num_nca", "base_dim", "base_scale"}
+    old = {name: value for name, value in asdict(transform).items() if name not in new}
+    np.savez(tmp_path / "key_transform.npz", **old)
+    checksum = xxh3_128_hexdigest((tmp_path / "key_transform.npz").read_bytes())
+    manifest = Manifest(1, {"time": Field("int64")}, (), {TRANSFORM: checksum})
+    loaded = KeyTransform.of(Corpus(str(tmp_path), manifest))
+    np.testing.assert_array_equal(
+        loaded.transform(ROWS, TIMES_N), transform.transform(ROWS, TIMES_N)
+    )
+    assert loaded.parts["place"] == slice(0, 4)
+    assert loaded.parts["time"] == slice(4, 5)
 
 
 def test_damaged_or_missing_files_are_errors(tmp_path):
-    with pytest.raises(UserError, match=r"key_transform\.npz"):
-        KeyTransform.load(str(tmp_path))
+    corpus = made_by(fit(), tmp_path)
+    with pytest.raises(UserError, match=r"key_transform\.npz: missing"):
+        KeyTransform.of(corpus)
     fit().save(str(tmp_path))
-    path = tmp_path / "key_transform.npz"
+    path = tmp_path / transform_path(fit().checksum)
     data = path.read_bytes()
-    for damaged in (b"", data[:-200], data[:300] + b"x" * 40 + data[340:]):
+    other = fit(kind="pca").to_bytes()
+    for damaged in (b"", data[:-200], data[:300] + b"x" * 40 + data[340:], other):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"key_transform\.npz: damaged"):
-            KeyTransform.load(str(tmp_path))
+        with pytest.raises(UserError, match=r"\.npz: damaged"):
+            KeyTransform.of(corpus)
+    with pytest.raises(UserError, match="its keys were not made here"):
+        KeyTransform.of(Corpus(str(tmp_path), Manifest(1, {"time": Field("int64")}, ())))
 
 
 def test_too_wide_keys_are_errors():
@@ -120,3 +155,16 @@ def test_too_wide_keys_are_errors():
         fit(dim=13)
     with pytest.raises(UserError, match=r"key\.dim: 4 is more than the 3 rows before the cutoff"):
         KeyTransform.fit(KeyConfig(kind="pca", dim=4), {"embedding": ROWS_ND[:3]}, FIRST, CUTOFF)
+
+
+def test_a_corpus_says_of_its_keys_what_matters_to_their_kind():
+    assert "nca_dim" in describe_keys(KeyConfig("supervised"))
+    assert "nca_dim" not in describe_keys(KeyConfig("pca"))
+
+
+def test_keys_are_not_fitted_on_rows_from_the_cutoff_on():
+    rows = {**ROWS, "time": np.full(200, CUTOFF - 1)}
+    KeyTransform.fit(KeyConfig(dim=4), rows, FIRST, CUTOFF)
+    rows["time"][7] = CUTOFF
+    with pytest.raises(AssertionError, match="fitted on what was known"):
+        KeyTransform.fit(KeyConfig(dim=4), rows, FIRST, CUTOFF)

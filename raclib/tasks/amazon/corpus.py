@@ -22,6 +22,7 @@ from raclib.ingest.staging import Layout, Staging
 from raclib.ingest.tally import Tally
 from raclib.tasks.amazon.config import AmazonConfig, GeneratedConfig
 from raclib.tasks.amazon.generated import generate_reviews
+from raclib.tasks.amazon.labels import RatingRule
 from raclib.tasks.amazon.reviews import COLUMNS, read_reviews
 
 SOURCES = ("reviews", "category", "generated")
@@ -112,6 +113,8 @@ class ReviewRecipe:
             "key": describe_keys(self.config.key),
             "cutoff": self.config.rule.cutoff,
         }
+        if self.config.key.kind == "supervised":
+            request["rule"] = asdict(self.config.rule)
         if not is_published or any(getattr(self.config, name) is not None for name in SOURCES):
             request["reviews"] = choose_source(self.config).describe()
         if not is_published:
@@ -138,7 +141,8 @@ class ReviewRecipe:
 
     def fit_keys(self, sample: Arrays, layout: Layout) -> KeyTransform:
         """Keys of the embedding alone."""
-        return KeyTransform.fit(self.config.key, sample, layout.first, self.cutoff)
+        label = RatingRule(self.config.rule)(sample)
+        return KeyTransform.fit(self.config.key, sample, layout.first, self.cutoff, label)
 
 
 def choose_source(config: AmazonConfig) -> "FileSource | GeneratedSource":

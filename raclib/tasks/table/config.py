@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, OpenUnitInterval, PositiveFloat, PositiveInt
 
 from raclib.ingest.columns import ColumnsConfig
 from raclib.ingest.config import EncoderConfig, KeyConfig
@@ -132,15 +132,13 @@ class TableSplitConfig(SplitConfig):
 class TableKeyConfig(KeyConfig):
     """The small frozen key of a row, on which retrieval works."""
 
-    kind: Literal["first", "pca", "random"] = "pca"
+    kind: Literal["first", "pca", "random", "supervised"] = "supervised"
     """pca and random: a projection of all columns, fitted on rows known before the cutoff only;
-    first: the first dimensions of them."""
+    supervised: pca, and a map fitted so that rows of one label are near; first: the first
+    dimensions of all columns."""
     dim: PositiveInt = 64
     """Dimensions of that projection, at most; fewer where the table is narrower."""
-    time_linear: bool = True
-    """Append the row's own time (0 at the first row, 1 at the cutoff), so that a query can prefer
-    recent rows."""
-    entity_weight: PositiveFloat = 1.5
+    entity_weight: NonNegativeFloat = 1.5
     """Length of the part of an id, in units of the projection's: at 1.5 rows of one id are nearer
     than rows that are alike otherwise."""
 

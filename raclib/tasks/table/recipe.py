@@ -182,9 +182,16 @@ class TableRecipe:
 
     def fit_keys(self, sample: Arrays, layout: Layout) -> KeyTransform:
         """Keys of all columns; no wider than these are."""
-        key = self.config.key
-        fit = KeyTransform.fit_at_most
-        return fit(key, sample, layout.first, self.cutoff, key.entity_weight)
+        key, label = self.config.key, sample["label"].astype(np.int64)
+        return KeyTransform.fit(
+            key,
+            sample,
+            layout.first,
+            self.cutoff,
+            label,
+            entity_weight=key.entity_weight,
+            at_most=True,
+        )
 
     def _guard(self, columns: list[Column], sample: pa.Table) -> None:
         label = sample[LABEL].to_numpy().astype(np.int64)

@@ -98,7 +98,7 @@ def test_holds_every_review_in_time_order(generated):
 
 def test_keys_are_those_of_the_saved_transform(generated):
     _, corpus = generated
-    transform = KeyTransform.load(corpus.uri)
+    transform = KeyTransform.of(corpus)
     keys = transform.transform({"embedding": corpus.read("embedding")}, corpus.read("time"))
     np.testing.assert_array_equal(corpus.read("key"), keys.astype(np.float16))
     assert transform.first == corpus.read("time")[0]
@@ -242,7 +242,7 @@ def test_precomputed_embeddings_that_cannot_be_are_errors(tmp_path, rows, messag
 def leave_unfinished(config: AmazonConfig, monkeypatch) -> Staging:
     """A staging folder with sorted reviews and embeddings, as a run killed before its keys."""
     with monkeypatch.context() as patch:
-        patch.setattr(KeyTransform, "fit", lambda *_: pytest.fail("killed"))
+        patch.setattr(KeyTransform, "fit", lambda *_, **__: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
             prepare_reviews(config)
     return Staging(config.corpus_uri)

@@ -16,6 +16,7 @@ from raclib.errors import UserError
 from raclib.ingest.categories import to_hashes
 from raclib.ingest.columns import ColumnsConfig
 from raclib.ingest.config import EncoderConfig
+from raclib.ingest.keys import KeyTransform
 from raclib.models.base import BaseConfig
 from raclib.tasks.table.base import prepare_base
 from raclib.tasks.table.config import TableConfig, TableFitConfig, TableKeyConfig, TableSplitConfig
@@ -164,10 +165,11 @@ def fitted(config: TableConfig, without_ray, make_task) -> dict[str, object]:
         task = make_task(config, corpus)
     num_known = int((corpus.read("time") < corpus.provenance["table"]["cutoff_ms"]).sum())
     folder = Path(config.corpus_uri)
-    files = {name: (folder / name).read_bytes() for name in ("features.npz", "key_transform.npz")}
+    transform = KeyTransform.of(corpus).to_bytes()
     bases = [base.classifiers.base, *base.classifiers.by_fold]
     return {
-        **files,
+        "features": (folder / "features.npz").read_bytes(),
+        "transform": transform,
         "warnings": tuple(warnings),
         "bases": [part.to_bytes() for part in bases],
         "folds": base.classifiers.fold_N[:num_known].tobytes(),
@@ -212,7 +214,7 @@ def test_what_is_fitted_depends_on_what_was_known(without_ray, make_task, tmp_pa
         found.append(fitted(config_of(rows, tmp_path / name), without_ray, make_task))
     first, second = found
     differing = {name for name in first if first[name] != second[name]}
-    assert differing >= {"features.npz", "key_transform.npz", "bases", "base", "label", "numbers"}
+    assert differing >= {"features", "transform", "bases", "base", "label", "numbers"}
 
 
 def test_a_row_never_sees_itself_whatever_its_label_time(without_ray, make_task, tmp_path):
