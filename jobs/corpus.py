@@ -3,7 +3,7 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import auto_cli
 from tqdm import tqdm
@@ -97,6 +97,45 @@ def append(
     print(import_tables(tables, uri, time_column, rows_per_shard, "append"))
 
 
+def rekey(
+    uri: str,
+    until: str | None = None,
+    kind: Literal["first", "pca", "random", "supervised"] | None = None,
+    dim: int | None = None,
+    nca_dim: int | None = None,
+    base_weight: float | None = None,
+    time_linear: bool | None = None,
+) -> None:
+    """Gives the corpus of a table other keys, as its next version; older versions stay.
+
+    What is not given stays as it is. A run is compared on no keys that saw labels known after the
+    cutoff; models that are served read them.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        until: Fit keys on rows whose label was known before this: a date (UTC), or a number in the
+            unit of the table's times. By default the cutoff of the corpus.
+        kind: Kind of the keys.
+        dim: Dimensions of the projection.
+        nca_dim: Dimensions that supervised keys have beside these.
+        base_weight: Root mean square distance of the base classifier's part; 0 for none.
+        time_linear: Append the row's own time.
+    """
+    # Here, not above: what makes corpora is slow to import, and one command needs it.
+    from raclib.tasks.table.rekey import change, keys_of, parse_until, rekey_table
+
+    corpus = open_corpus(uri)
+    key = change(
+        keys_of(corpus),
+        kind=kind,
+        dim=dim,
+        nca_dim=nca_dim,
+        base_weight=base_weight,
+        time_linear=time_linear,
+    )
+    print(rekey_table(corpus, key, parse_until(corpus, until) if until else None))
+
+
 def export(uri: str, table: str, version: int | None = None) -> None:
     """Writes a corpus as one Parquet file.
 
@@ -114,6 +153,7 @@ COMMANDS: dict[str, Any] = {
     "gc": gc,
     "import": import_,
     "append": append,
+    "rekey": rekey,
     "export": export,
 }
 

@@ -28,9 +28,11 @@ def find_orphans(uri: str, min_age_s: float) -> dict[str, int]:
         raise UserError(f"{uri}: no corpus here; check the path")
     wanted = {f"manifests/{version:08d}.json" for version in versions}
     for version in versions:
-        for shard in open_corpus(uri, version).shards:
+        corpus = open_corpus(uri, version)
+        wanted.add(f"keys/{corpus.provenance.get('key_transform')}.npz")
+        for shard in corpus.shards:
             wanted.update(shard.path(name) for name in shard.files)
-    ours = (path for path in present if path.startswith(("manifests/", "shards/")))
+    ours = (path for path in present if path.startswith(("manifests/", "shards/", "keys/")))
     orphans = (path for path in ours if path not in wanted)
     return {path: present[path] for path in orphans if _age(f"{uri}/{path}") >= min_age_s}
 

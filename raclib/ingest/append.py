@@ -7,7 +7,8 @@ from raclib.arrays import Arrays
 from raclib.corpus import Corpus, CorpusWriter, open_corpus
 from raclib.corpus.manifest import TIME
 from raclib.errors import UserError
-from raclib.ingest.base_scores import BASE, load_base, to_features
+from raclib.ingest.base_scores import BASE, load_base
+from raclib.ingest.keys import TRANSFORM
 from raclib.ingest.labels import class_names
 from raclib.ingest.rows import ROWS, RowReader, refuse
 from raclib.ingest.timeline import Roles, Times, why_skipped
@@ -44,7 +45,11 @@ def append_rows(corpus: Corpus, rows: pa.Table) -> Corpus:
     _check_later(times.known, corpus, reader.roles)
     order = np.argsort(times.known, kind="stable")
     base = load_base(corpus) if BASE in corpus.fields else None
-    with CorpusWriter(corpus.uri, corpus.fields, mode="append") as writer:
+    # Not to another version, with other keys, that was published meanwhile.
+    same = {
+        name: corpus.provenance[name] for name in (TRANSFORM, BASE) if name in corpus.provenance
+    }
+    with CorpusWriter(corpus.uri, corpus.fields, mode="append", provenance=same) as writer:
         for some in np.split(order, range(APPEND_ROWS, len(order), APPEND_ROWS)):
             own = {"label": label[some], TIME: times.known[some]}
             writer.write({**_encode(reader, base, rows.take(pa.array(some))), **own})
@@ -54,10 +59,7 @@ def append_rows(corpus: Corpus, rows: pa.Table) -> Corpus:
 def _encode(reader: RowReader, base: FittedBase | None, rows: pa.Table) -> Arrays:
     """Features, key, event time and base scores of rows."""
     found = reader.encode(rows)
-    if base is not None:
-        features = to_features(found, reader.features.num_codes, len(rows))
-        found[BASE] = base.compress(base.log_probs(features))
-    return found
+    return found if base is None else {**found, BASE: reader.score(found, base)}
 
 
 def _check_later(known: np.ndarray, corpus: Corpus, roles: Roles) -> None:

@@ -95,9 +95,9 @@ def with_base(
     return extended, fitted
 
 
-def load_base(corpus: Corpus) -> FittedBase:
-    """The base classifier whose scores a corpus holds."""
-    return _load(_uri(corpus, corpus.provenance[BASE]), len(corpus)).base
+def load_base(corpus: Corpus, request: Mapping[str, Any] | None = None) -> FittedBase:
+    """The base classifier whose scores a corpus holds, or that of an earlier request."""
+    return _load(_uri(corpus, request or corpus.provenance[BASE]), len(corpus)).base
 
 
 def _uri(corpus: Corpus, request: Mapping[str, Any]) -> str:

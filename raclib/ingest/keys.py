@@ -14,7 +14,6 @@ from raclib.arrays import Arrays
 from raclib.corpus import Corpus
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import list_files, read_bytes
-from raclib.corpus.manifest import TIME
 from raclib.errors import UserError
 from raclib.ingest.config import KeyConfig
 from raclib.ingest.key_space import ENTITY_DIMS, KeySpace, base_part, entity_part
@@ -22,6 +21,8 @@ from raclib.ingest.projection import Projection, fit_projection, scale_to
 
 TRANSFORM = "key_transform"
 """What a corpus says of its keys: the checksum of their transform."""
+KEY_FIT = "key_fit"
+"""... and, where they were made anew, on what it was fitted; see `rekey`."""
 
 
 def describe_keys(config: KeyConfig) -> dict[str, Any]:
@@ -103,12 +104,12 @@ class KeyTransform:
 
         Args:
             config: Which kind, and the time features.
-            rows: Encoded rows before the cutoff, `[N, ...]` each: those of `KeySpace`, `entities`,
-                `base`.
+            rows: Encoded rows whose labels were known, `[N, ...]` each: those of `KeySpace`,
+                `entities`, `base`.
             first: Time of the first row, ms since 1970.
             cutoff: Time of the cutoff, ms since 1970, after the first row's.
             label: int64 `[N]`, -1 where there is none; needed by `supervised`.
-            entity_weight: Length of the part of an id, in units of the projection's.
+            entity_weight: Length of the part of an id, in units of the projection's; 0 for none.
             base_weight: Root mean square distance of the base classifier's part; 0 for none.
             at_most: Take fewer dimensions where rows have fewer, or are fewer.
             like: An earlier transform, whose coordinates are kept near; see `Projection.like`.
@@ -116,7 +117,6 @@ class KeyTransform:
         Raises:
             UserError: if the key is wider than the place of a row, or PCA has too few rows.
         """
-        assert (rows.get(TIME, np.empty(0)) < cutoff).all(), "keys are fitted on what was known"
         space = KeySpace.fit(rows)
         rows_ND = space(rows)
         if at_most:
@@ -141,7 +141,7 @@ class KeyTransform:
             config.time_weight * length / float(np.sqrt(num_unit)),
             space.category_scale_c,
             space.embedding_scale,
-            rows["entities"].shape[1] if "entities" in rows else 0,
+            rows["entities"].shape[1] if "entities" in rows and entity_weight else 0,
             entity_weight * length,
             found.nca_Dm.shape[1],
             base_Nb.shape[1],

@@ -1,5 +1,8 @@
 """Neighbourhood components analysis: a linear map under which rows of one class are near."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,11 +43,12 @@ def fit_nca(
     optimizer = torch.optim.Adam([map_Dm], LEARNING_RATE)
     rows_ND, classes_N = torch.from_numpy(places_ND), torch.from_numpy(label_N)
     random = torch.Generator().manual_seed(seed)
-    for _ in range(NUM_STEPS):
-        batch_B = torch.randperm(len(classes_N), generator=random)[:BATCH_ROWS]
-        optimizer.zero_grad()
-        nca_loss(rows_ND[batch_B] @ map_Dm, classes_N[batch_B]).backward()
-        optimizer.step()
+    with _one_thread():
+        for _ in range(NUM_STEPS):
+            batch_B = torch.randperm(len(classes_N), generator=random)[:BATCH_ROWS]
+            optimizer.zero_grad()
+            nca_loss(rows_ND[batch_B] @ map_Dm, classes_N[batch_B]).backward()
+            optimizer.step()
     return map_Dm.detach().numpy()
 
 
@@ -56,6 +60,17 @@ def nca_loss(places_Bm: Tensor, classes_B: Tensor) -> Tensor:
     chosen_BB = scores_BB.masked_fill(itself_BB, -torch.inf).softmax(dim=1)
     share_B = (chosen_BB * (classes_B[:, None] == classes_B)).sum(dim=1)
     return -(share_B + MIN_SHARE).log().mean()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps are short, and sums over several threads depend on how many there are."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def mean_distance(places_ND: np.ndarray) -> float:

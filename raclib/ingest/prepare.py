@@ -10,10 +10,11 @@ from tqdm import tqdm
 from raclib.corpus import Corpus, open_corpus, publish
 from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import normalise
+from raclib.corpus.manifest import TIME
 from raclib.errors import UserError
 from raclib.ingest.encode import ShardEncoder, ShardEncoderActor, encoded_fields
 from raclib.ingest.key_shards import KeyWriter, finished_shards, key_field, keyed_by, read_sample
-from raclib.ingest.keys import TRANSFORM
+from raclib.ingest.keys import KEY_FIT, TRANSFORM
 from raclib.ingest.schema import Recipe, RowEncoder
 from raclib.ingest.sort import sort_rows
 from raclib.ingest.staging import ENCODED, Layout, Staging
@@ -42,9 +43,16 @@ def prepare(recipe: Recipe) -> Corpus:
 def _open(uri: str, request: dict[str, Any]) -> Corpus:
     open_corpus(uri)
     try:
-        return open_corpus(uri, expect=request)
+        corpus = open_corpus(uri, expect=request)
     except UserError as error:
         raise UserError(f"{error}; or give another --name or --corpus") from None
+    if corpus.provenance.get(KEY_FIT, {}).get("past_cutoff"):
+        raise UserError(
+            f"{uri}: keys of version {corpus.version} were fitted on labels known after the cutoff "
+            "and would flatter any result; make them anew with jobs/corpus.py rekey, or give "
+            "another --name or --corpus"
+        )
+    return corpus
 
 
 def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
@@ -52,6 +60,7 @@ def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
     encoder = recipe.fit_encoder(staging, layout)
     _encode(recipe, encoder, staging, layout)
     sample = read_sample(staging, len(layout.num_rows))
+    assert (sample[TIME] < recipe.cutoff).all(), "keys are fitted on what was known"
     transform = recipe.fit_keys(sample, layout)
     transform.save(staging.corpus_uri)
     writer = KeyWriter(staging, transform)

@@ -11,13 +11,15 @@ from raclib.corpus import Corpus
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import read_bytes
 from raclib.errors import UserError
+from raclib.ingest.base_scores import BASE, load_base, to_features
 from raclib.ingest.features import FeatureEncoder
 from raclib.ingest.key_shards import EVENT_TIME
-from raclib.ingest.keys import KeyTransform
+from raclib.ingest.keys import KEY_FIT, KeyTransform
 from raclib.ingest.labels import ClassIndex
 from raclib.ingest.numbers import ROW_TIME
 from raclib.ingest.timeline import REASONS, Roles, Times
 from raclib.ingest.unify import conform, join, plain
+from raclib.models.base import FittedBase
 
 ROWS = "rows"
 """What rows are called in errors: they come from no file."""
@@ -33,6 +35,7 @@ class RowReader:
         classes: Names of the classes.
         features: Encodes the others.
         keys: Makes keys.
+        key_base: The base classifier whose answers are part of keys; None where they are not.
     """
 
     schema: pa.Schema
@@ -40,16 +43,20 @@ class RowReader:
     classes: ClassIndex
     features: FeatureEncoder
     keys: KeyTransform
+    key_base: FittedBase | None
 
     @classmethod
     def of(cls, corpus: Corpus) -> Self:
         """What read the rows of a corpus; raises UserError if part of it is missing or damaged."""
+        keys = KeyTransform.of(corpus)
+        base = load_base(corpus, corpus.provenance[KEY_FIT][BASE]) if keys.base_dim else None
         return cls(
             load_schema(corpus.uri),
             Roles(**corpus.provenance["roles"]),
             ClassIndex(tuple(corpus.provenance["table"]["classes"])),
             FeatureEncoder.load(corpus.uri),
-            KeyTransform.of(corpus),
+            keys,
+            base,
         )
 
     @property
@@ -104,8 +111,16 @@ class RowReader:
         event = self._event_times(rows)
         found = self.features.encode(rows.append_column(ROW_TIME, pa.array(event)))
         # As the corpus holds them, so that a stored row and a new one are treated alike.
-        keys = self.keys.transform(found, event).astype(np.float16)
+        inputs = (
+            found if self.key_base is None else {**found, BASE: self.score(found, self.key_base)}
+        )
+        keys = self.keys.transform(inputs, event).astype(np.float16)
         return {**found, "key": keys, EVENT_TIME: event}
+
+    def score(self, rows: Arrays, base: FittedBase) -> np.ndarray:
+        """What a corpus keeps of a base classifier's answers to encoded rows."""
+        some = next(iter(rows.values()))
+        return base.compress(base.log_probs(to_features(rows, self.features.num_codes, len(some))))
 
     def _event_times(self, rows: pa.Table) -> np.ndarray:
         times = Times.read(rows, self.event_roles)

@@ -10,6 +10,7 @@ from raclib.ingest.features import FeatureEncoder
 from raclib.models.base import OutOfFold
 from raclib.tasks.table.config import TableConfig
 from raclib.tasks.table.recipe import About
+from raclib.tasks.table.rekey import with_base_part
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class BaseScores:
 def prepare_base(config: TableConfig, corpus: Corpus) -> tuple[Corpus, BaseScores | None]:
     """A version of the corpus with the scores of the base classifier; None for the paper's own.
 
-    The paper's classifier without context is trained like the one with retrieval.
+    With `key.base_weight` they are part of its keys too. The paper's classifier without context is
+    trained like the one with retrieval.
     """
     if config.base.kind == "perceiver":
-        return corpus, None
+        return with_base_part(corpus, config.key), None
     about, num_codes = About.of(corpus), FeatureEncoder.load(corpus.uri).num_codes
     extended, classifiers = with_base(
         corpus, config.base, num_codes, len(about.classes), about.cutoff
     )
+    extended = with_base_part(extended, config.key)
     return extended, BaseScores(classifiers, FeatureReader(extended, num_codes))

@@ -141,6 +141,9 @@ class TableKeyConfig(KeyConfig):
     entity_weight: NonNegativeFloat = 1.5
     """Length of the part of an id, in units of the projection's: at 1.5 rows of one id are nearer
     than rows that are alike otherwise."""
+    base_weight: NonNegativeFloat = 0.0
+    """Root mean square distance of a part for the base classifier's answers, where the rest has 1;
+    0 for no such part. The corpus gets a version with these keys once the base is fitted."""
 
 
 @dataclass

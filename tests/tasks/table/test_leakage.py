@@ -77,7 +77,7 @@ def config_of(table: pd.DataFrame, folder: Path) -> TableConfig:
             score=["score"],
         ),
         base=BaseConfig(num_folds=2),
-        key=TableKeyConfig(dim=4),
+        key=TableKeyConfig(dim=4, base_weight=0.5),
         split=TableSplitConfig(window=WINDOW, num_bins=4),
         train=TableFitConfig(batch_size=2),
     )
