@@ -7,8 +7,7 @@ import mlflow
 import pandas as pd
 
 from raclib.errors import UserError
-from raclib.evaluation.report import print_spread
-from raclib.metrics import SCORES
+from raclib.evaluation.report import HEADINGS, print_spread
 from raclib.run.cli import main
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import absolute
@@ -35,7 +34,7 @@ def run(config: SummarizeConfig) -> None:
         )
     children = found[found["tags.mlflow.parentRunId"].isin(parents["run_id"])]
     for period in ("before", "after"):
-        columns = {f"metrics.{period}/{name}": name for name in SCORES}
+        columns = {f"metrics.{period}/{name}": name for name in HEADINGS}
         # Runs of long ago lack a score that came later.
         scores = children.reindex(columns=["tags.mlflow.runName", *columns]).rename(columns=columns)
         print_spread(

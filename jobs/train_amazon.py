@@ -5,13 +5,15 @@ from functools import partial
 from pathlib import Path
 
 from raclib.corpus import CorpusStore
-from raclib.evaluation.comparison import REVIEWS, baselines, evaluate, report
+from raclib.evaluation.comparison import REVIEWS, evaluate, report
+from raclib.evaluation.lines import NO_CONTEXT, linear_base, make_lines
 from raclib.run.cli import main
 from raclib.run.cluster import connect
 from raclib.run.paths import resolve
 from raclib.run.shared import check_shared, check_tracking
 from raclib.run.tracking import environment_tags, flatten, track
 from raclib.serving.model import log_model
+from raclib.tasks.amazon.base import ReviewFeatures
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.corpus import prepare_reviews
 from raclib.tasks.amazon.task import AmazonTask
@@ -19,7 +21,7 @@ from raclib.training.claim import check_claim, claim
 from raclib.training.fit import fit
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
-CONTEXT = {"no context": False, "retrieval": True}
+CONTEXT = {NO_CONTEXT: False, "retrieval": True}
 
 
 def run(config: AmazonConfig) -> None:
@@ -45,10 +47,13 @@ def run(config: AmazonConfig) -> None:
                     fitted = fit(task, config, with_context, loggers[name])
                     probabilities[name] = fitted.test.probability
                     log_model(config, fitted.weights)
-        for name, probability in baselines(task).items():
+        base = linear_base(task, ReviewFeatures(corpus))
+        lines = make_lines(task, base, probabilities.pop(NO_CONTEXT))
+        for name in lines.probabilities.keys() - loggers.keys():
             with follow(name, key=f"{run_uri}/{name}") as loggers[name]:
-                probabilities[name] = probability
-        report(evaluate(task, probabilities, REVIEWS), job, loggers, REVIEWS)
+                pass
+        comparison = evaluate(task, {**lines.probabilities, **probabilities}, REVIEWS)
+        report(comparison, lines.chosen, job, loggers, REVIEWS)
 
 
 if __name__ == "__main__":

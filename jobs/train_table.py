@@ -2,11 +2,13 @@
 """From a table of your own to a comparison over time: retrieval beside a classifier without it."""
 
 from raclib.errors import UserError
-from raclib.evaluation.comparison import Wording, baselines, evaluate, report
+from raclib.evaluation.comparison import Wording, evaluate, report
+from raclib.evaluation.lines import FITTED, NO_CONTEXT, Refittable, linear_base, make_lines
+from raclib.ingest.base_scores import FeatureReader
 from raclib.run.cli import main
 from raclib.run.paths import resolve
 from raclib.serving.table_predictor import TablePredictor
-from raclib.serving.train_table import BASE, RETRIEVAL, Trained, train_table
+from raclib.serving.train_table import RETRIEVAL, Trained, train_table
 from raclib.serving.unlabelled import predict_unlabelled
 from raclib.tasks.table.config import TableConfig
 from raclib.tasks.table.recipe import TableRecipe
@@ -28,14 +30,23 @@ def run(config: TableConfig) -> None:
 def compare(trained: Trained, wording: Wording) -> None:
     """Prints and logs what the trained models are worth beside lines that learn less."""
     task, loggers = trained.task, dict(trained.loggers)
-    probabilities = {name: fitted.test.probability for name, fitted in trained.fitted.items()}
-    lines = baselines(task)
-    if trained.base:
-        lines[BASE] = trained.base.probabilities(task.splits.test)
-    for name, probability in lines.items():
+    ours = {name: fitted.test.probability for name, fitted in trained.fitted.items()}
+    rows, base = task.splits.test, trained.base
+    no_context = base.probabilities(rows) if base else ours.pop(NO_CONTEXT)
+    lines = make_lines(task, refittable(trained), no_context)
+    for name in lines.probabilities.keys() - loggers.keys():
         with trained.follow(name) as loggers[name]:
-            probabilities[name] = probability
-    report(evaluate(task, probabilities, wording), trained.job, loggers, wording)
+            pass
+    comparison = evaluate(task, {**lines.probabilities, **ours}, wording)
+    report(comparison, lines.chosen, trained.job, loggers, wording)
+
+
+def refittable(trained: Trained) -> Refittable:
+    """The base classifier, or logistic regression where that is not one to fit again."""
+    config, base = trained.task.config.base, trained.base
+    if base and config.kind in FITTED:
+        return Refittable(config, base.read, base.classifiers)
+    return linear_base(trained.task, FeatureReader(trained.task.corpus, trained.task.num_codes))
 
 
 def predict_rest(config: TableConfig, trained: Trained) -> None:

@@ -1,4 +1,4 @@
-"""What predictions are worth: six scores of any number of classes, with bootstrap intervals.
+"""What predictions are worth: seven scores of any number of classes, with bootstrap intervals.
 
 A bootstrap sample is a weight for each example: how often it was drawn. So every score is made of
 weighted sums, for all samples at once, and probabilities are never copied.
@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 SCORES = (
     "accuracy",
     "balanced_accuracy",
+    "balanced_at_prior",
     "auroc",
     "average_precision",
     "log_loss",
@@ -20,12 +21,17 @@ SCORES = (
 WEIGHTS_AT_ONCE = 2**20  # 8 MB, and a few arrays of that size beside them
 
 
-def score(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+def score(
+    label: np.ndarray, probability: np.ndarray, prior_C: np.ndarray | None = None
+) -> dict[str, float]:
     """Scores of probabilities of C classes.
 
     The class of highest probability is predicted; the first of equal ones. Balanced accuracy is the
     mean recall, and AUROC above two classes the mean of one class against the rest, over the
-    classes that occur; both are NaN where only one does. Average precision is that of label 1 of
+    classes that occur; both are NaN where only one does. Balanced accuracy at the prior is that of
+    the class whose probability is highest in units of its rate: the decision that is best for
+    balanced accuracy (Collell et al. 2018), where that of highest probability depends on how rare
+    classes are. Average precision is that of label 1 of
     two classes, as scikit-learn's, NaN where there are more. The calibration error is the expected
     one over ten equal bins (Naeini et al. 2015): of the probability of label 1 of two classes, else
     of the highest probability (Guo et al. 2017).
@@ -33,16 +39,22 @@ def score(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     Args:
         label: 0 to C - 1, integers `[N]`.
         probability: In [0, 1], `[N, C]`.
+        prior_C: Rates of the classes, above 0; without, there is no balanced accuracy at the prior
+            (NaN).
 
     Returns:
         A number for each name of `SCORES`.
     """
-    found = _scores(label, probability, np.ones((len(label), 1)))
+    found = _scores(label, probability, prior_C, np.ones((len(label), 1)))
     return dict(zip(SCORES, found[:, 0].tolist(), strict=True))
 
 
 def intervals(
-    label: np.ndarray, probability: np.ndarray, num_samples: int, seed: int
+    label: np.ndarray,
+    probability: np.ndarray,
+    num_samples: int,
+    seed: int,
+    prior_C: np.ndarray | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile bootstrap intervals over examples, for each name of `SCORES`.
 
@@ -52,7 +64,7 @@ def intervals(
 
     def statistic(rows_SN: np.ndarray, axis: int) -> np.ndarray:
         assert axis == -1
-        return _scores(label, probability, _weights(rows_SN))
+        return _scores(label, probability, prior_C, _weights(rows_SN))
 
     if len(label) < 2:
         return dict.fromkeys(SCORES, (np.nan, np.nan))
@@ -80,13 +92,23 @@ def _weights(rows_SN: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(counts.reshape(num_samples, num).T, dtype=np.float64)
 
 
-def _scores(label: np.ndarray, probability: np.ndarray, weight_NS: np.ndarray) -> np.ndarray:
+def log_losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Log-loss of each example, float64 `[N]`, in nats; probabilities of 0 count as 1e-7."""
+    chosen = probability[np.arange(len(label)), label].astype(np.float64)
+    return -np.log(chosen.clip(1e-7, 1 - 1e-7))
+
+
+def _scores(
+    label: np.ndarray, probability: np.ndarray, prior_C: np.ndarray | None, weight_NS: np.ndarray
+) -> np.ndarray:
     """The scores `[len(SCORES), S]` of examples that count as often as weights (integers) say."""
     assert label.min() >= 0, "rows without a label have no scores"
-    chosen = probability[np.arange(len(label)), label].astype(np.float64)
-    losses = -np.log(chosen.clip(1e-7, 1 - 1e-7))
     right = probability.argmax(axis=1) == label
     total_S = weight_NS.sum(axis=0)
+    at_prior_S = np.full_like(total_S, np.nan)
+    if prior_C is not None:
+        right_at_prior = (probability / prior_C).argmax(axis=1) == label
+        at_prior_S = _balanced_accuracy(label, right_at_prior, weight_NS)
     is_binary = probability.shape[1] == 2
     auroc_S, precision_S = (_binary if is_binary else _macro)(label, probability, weight_NS)
     if is_binary:
@@ -97,9 +119,10 @@ def _scores(label: np.ndarray, probability: np.ndarray, weight_NS: np.ndarray) -
         [
             right @ weight_NS / total_S,
             _balanced_accuracy(label, right, weight_NS),
+            at_prior_S,
             auroc_S,
             precision_S,
-            losses @ weight_NS / total_S,
+            log_losses(label, probability) @ weight_NS / total_S,
             _calibration_error(claimed.astype(np.float64), came_true, weight_NS),
         ]
     )

@@ -147,3 +147,33 @@ def test_one_example_has_no_interval():
     limits = intervals(np.array([1]), np.array([[0.7, 0.3]]), 50, 0)
     assert set(limits) == set(SCORES)
     assert np.isnan(limits["accuracy"]).all()
+
+
+@settings(deadline=None)
+@given(examples())
+def test_balanced_accuracy_at_the_prior_is_that_of_ratios(pair):
+    label, probability = pair
+    num_classes = probability.shape[1]
+    prior = np.arange(1, num_classes + 1) / sum(range(1, num_classes + 1))
+    found = score(label, probability, prior)
+    ratio = probability / prior
+    expected = score(label, ratio / ratio.sum(axis=1, keepdims=True))["balanced_accuracy"]
+    assert found["balanced_at_prior"] == pytest.approx(expected, nan_ok=True)
+    uniform = score(label, probability, np.full(num_classes, 1 / num_classes))
+    assert uniform["balanced_at_prior"] == pytest.approx(uniform["balanced_accuracy"], nan_ok=True)
+    assert np.isnan(score(label, probability)["balanced_at_prior"])
+
+
+def test_at_the_prior_a_rare_class_is_no_accident_of_the_threshold():
+    """A scorer that is sure of its class in units of the rates is right; by probability it never
+    names the rare one."""
+    rng = np.random.default_rng(0)
+    prior = np.array([0.95, 0.05])
+    label = (rng.random(2000) < prior[1]).astype(int)
+    evidence = np.where(label == 1, 4.0, 0.25)  # likelihood of class 1 in units of class 0's
+    odds = evidence * prior[1] / prior[0]
+    probability = both(odds / (1 + odds))
+    assert score(label, probability, prior)["balanced_accuracy"] == 0.5
+    assert score(label, probability, prior)["balanced_at_prior"] == 1
+    low, high = intervals(label, probability, 50, 0, prior)["balanced_at_prior"]
+    assert low == high == 1

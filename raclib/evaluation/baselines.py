@@ -1,5 +1,7 @@
 """Two lines nobody should lose to: recent labels, and a vote of nearest neighbours."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,17 +37,17 @@ def recent_share(
     return _share(count_NC)
 
 
-def neighbour_vote(
+def neighbour_votes(
     keys: KeySet,
     label: np.ndarray,
     queries_Nd: Tensor,
     time_N: Tensor,
     num_classes: int,
     window: int,
-    num_neighbours: int,
+    num_neighbours: Sequence[int],
     batch_size: int = 256,
 ) -> np.ndarray:
-    """Frequencies of the classes among the keys of highest product with each query, `[N, C]`.
+    """Frequencies of the classes among the keys of highest product with each query.
 
     Args:
         keys: Keys of the whole corpus, and when their labels were known.
@@ -54,24 +56,30 @@ def neighbour_vote(
         time_N: Times of the rows to predict; keys of earlier times are known.
         num_classes: C.
         window: Keys of the sliding window.
-        num_neighbours: Neighbours that vote.
+        num_neighbours: Numbers of neighbours that vote; one search serves them all.
         batch_size: Queries at a time.
+
+    Returns:
+        `[len(num_neighbours), N, C]`.
     """
     assert not isinstance(keys.keys, QuantizedKeys)
     label_K = torch.from_numpy(label).to(keys.keys.device)
     has_vote_K = label_K >= 0
-    votes = [np.empty((0, num_classes))]
-    batches = zip(queries_Nd.split(batch_size), time_N.split(batch_size), strict=True)
-    num_batches = -(-len(queries_Nd) // batch_size)
-    for queries_Bd, time_B in tqdm(batches, "neighbours", num_batches, unit="batch"):
-        lo_B, hi_B = keys.window(time_B, window)
-        best_BN, rows_BN = _search(queries_Bd, keys.keys, has_vote_K, lo_B, hi_B, num_neighbours)
+    votes_VNC = np.empty((len(num_neighbours), len(queries_Nd), num_classes))
+    starts = range(0, len(queries_Nd), batch_size)
+    for start in tqdm(starts, "neighbours", unit="batch"):
+        part = slice(start, start + batch_size)
+        lo_B, hi_B = keys.window(time_N[part], window)
+        best_BN, rows_BN = _search(
+            queries_Nd[part], keys.keys, has_vote_K, lo_B, hi_B, max(num_neighbours)
+        )
         # A place that found no key has a vote of weight 0.
-        weight_BN = torch.isfinite(best_BN).double()
-        count_BC = weight_BN.new_zeros(len(queries_Bd), num_classes)
-        count_BC.scatter_add_(1, label_K[rows_BN].clamp_min(0), weight_BN)
-        votes.append(_share(count_BC.cpu().numpy()))
-    return np.concatenate(votes)
+        weight_BN, label_BN = torch.isfinite(best_BN).double(), label_K[rows_BN].clamp_min(0)
+        for place, num in enumerate(num_neighbours):
+            count_BC = weight_BN.new_zeros(len(best_BN), num_classes)
+            count_BC.scatter_add_(1, label_BN[:, :num], weight_BN[:, :num])
+            votes_VNC[place, part] = _share(count_BC.cpu().numpy())
+    return votes_VNC
 
 
 def _share(count_NC: np.ndarray) -> np.ndarray:

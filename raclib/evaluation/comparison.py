@@ -1,21 +1,20 @@
 """The comparison of methods on a corpus: time bins, before and after the cutoff."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
-from raclib.evaluation.baselines import neighbour_vote, recent_share
-from raclib.evaluation.over_time import compare
+from raclib.evaluation.over_time import compare, gaps
 from raclib.evaluation.report import plot_over_time, print_table
-from raclib.retrieval.keys import KeySet
 from raclib.run.tracking import RunLogger
 from raclib.tasks.table.corpus_task import CorpusTask
 
 BEFORE, AFTER = 0, 1
+# Every other method is a rival.
+OURS = frozenset({"retrieval", "refit + retrieval"})
 
 
 @dataclass(frozen=True)
@@ -56,35 +55,33 @@ class Comparison:
     figure: Figure
 
 
-def baselines(task: CorpusTask) -> dict[str, np.ndarray]:
-    """Probabilities of the two lines that learn nothing, `[N, C]` each, for the test examples."""
-    config, rows = task.config, task.splits.test
-    label, event = task.read_labels(), task.read_event_times()[rows]
-    known = task.corpus.read("time")
-    recent = recent_share(known, label, event, task.num_classes, config.evaluate.num_recent_labels)
-    keys = KeySet.load(task.corpus)
-    votes = neighbour_vote(
-        keys,
-        label,
-        keys.keys[torch.from_numpy(rows)],
-        torch.from_numpy(event),
-        task.num_classes,
-        config.split.window,
-        config.evaluate.num_neighbours,
-    )
-    return {"recent majority": recent, "nearest neighbours": votes}
-
-
 def evaluate(
-    task: CorpusTask, probabilities: Mapping[str, np.ndarray], wording: Wording
+    task: CorpusTask,
+    probabilities: Mapping[str, np.ndarray],
+    wording: Wording,
+    ours: Collection[str] = OURS,
 ) -> Comparison:
-    """Compares the methods over time, and before and after the cutoff."""
+    """Compares the methods over time, and before and after the cutoff.
+
+    Args:
+        task: The test examples.
+        probabilities: For each method, `[N, C]`; shown in this order.
+        wording: What people are told.
+        ours: Methods that are no rivals.
+    """
     config, splits = task.config, task.splits
-    test_label = task.read_labels()[splits.test]
-    period = np.where(task.read_event_times()[splits.test] < task.cutoff, BEFORE, AFTER)
-    num_bootstrap = config.evaluate.num_bootstrap
-    by_bin = compare(test_label, splits.test_bin, probabilities, num_bootstrap, config.seed)
-    by_period = compare(test_label, period, probabilities, num_bootstrap, config.seed)
+    label, event = task.read_labels(), task.read_event_times()[splits.test]
+    prior_C = known_rates(label[task.corpus.read("time") < task.cutoff], task.num_classes)
+    test_label, period = label[splits.test], np.where(event < task.cutoff, BEFORE, AFTER)
+    sampling = config.evaluate.num_bootstrap, config.seed
+    by_bin = compare(test_label, splits.test_bin, probabilities, *sampling, prior_C)
+    rivals = [name for name in probabilities if name not in ours]
+    by_period = pd.concat(
+        [
+            compare(test_label, period, probabilities, *sampling, prior_C),
+            gaps(test_label, period, probabilities, rivals, *sampling),
+        ]
+    )
     middle = (splits.bin_edges[:-1] + splits.bin_edges[1:]) // 2
     if wording.has_dates:
         times, cutoff = pd.to_datetime(middle, unit="ms"), pd.to_datetime(task.cutoff, unit="ms")
@@ -94,10 +91,29 @@ def evaluate(
     return Comparison(by_bin, by_period, figure)
 
 
+def known_rates(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Rates of the classes among labels, `[C]`; a class without one counts as a mean class."""
+    count_C = np.bincount(label[label >= 0], minlength=num_classes)
+    return np.where(count_C > 0, count_C / count_C.sum(), 1 / num_classes)
+
+
 def report(
-    comparison: Comparison, job: RunLogger, loggers: Mapping[str, RunLogger], wording: Wording
+    comparison: Comparison,
+    chosen: Mapping[str, int],
+    job: RunLogger,
+    loggers: Mapping[str, RunLogger],
+    wording: Wording,
 ) -> None:
-    """Prints the tables and logs tables, figure and scores: one MLflow run a method."""
+    """Prints the tables and logs tables, figure and scores: one MLflow run a method.
+
+    Args:
+        comparison: What methods are worth.
+        chosen: What was chosen for simple lines before the cutoff.
+        job: The run around them.
+        loggers: The run of each method.
+        wording: What people are told.
+    """
+    job.log({f"chosen/{name}": value for name, value in chosen.items()})
     job.log_figure(comparison.figure, "over_time")
     job.log_table(comparison.by_bin, "over_time")
     job.log_table(comparison.by_period, "before_and_after")
@@ -107,6 +123,8 @@ def report(
         for number in comparison.by_bin["group"].unique():
             logger.log(_scores(comparison.by_bin, method, number, "over_time"), int(number))
     print_table(comparison.by_period, {BEFORE: wording.before, AFTER: wording.after})
+    said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in chosen.items())
+    print(f"chosen before the cutoff: {said}")
 
 
 def _scores(table: pd.DataFrame, method: str, group: int, prefix: str) -> dict[str, float]:

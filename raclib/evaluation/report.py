@@ -13,17 +13,20 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE
 from rich.table import Table
 
+from raclib.evaluation.over_time import GAP
 from raclib.run.terminal import print_rich
 
 HEADINGS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced",
+    "balanced_at_prior": "at the prior",
     "auroc": "AUROC",
     "average_precision": "avg precision",
     "log_loss": "log-loss",
     "calibration_error": "calibration",
+    GAP: "to best rival",
 }
-LOWER_IS_BETTER = {"log_loss", "calibration_error"}
+LOWER_IS_BETTER = {"log_loss", "calibration_error", GAP}
 
 
 def print_table(comparison: pd.DataFrame, titles: dict[int, str]) -> None:
@@ -50,8 +53,8 @@ def print_spread(scores: pd.DataFrame, title: str) -> None:
     """Prints mean, lowest and highest score of several runs.
 
     Args:
-        scores: One row a run, with its `method` and a column for each name of `SCORES`; one that is
-            NaN throughout is left out.
+        scores: One row a run, with its `method` and a column for each name of `HEADINGS`; one that
+            is NaN throughout is left out.
         title: Heading of the table.
     """
     names = [name for name in HEADINGS if scores[name].notna().any()]

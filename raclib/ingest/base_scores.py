@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
-from xxhash import xxh3_64_hexdigest
+from xxhash import xxh3_64_hexdigest, xxh3_128_hexdigest
 
 from raclib.corpus import Corpus, Field, add_field
 from raclib.corpus.atomic import write_atomic
@@ -38,10 +38,24 @@ class FeatureReader:
         wanted = ("numbers", "categories", "embedding", "score")
         self._fields = tuple(name for name in wanted if name in corpus.fields)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FeatureReader, (self.corpus, self.num_codes)
+
+    @property
+    def checksum(self) -> str:
+        """Differs where features do."""
+        return checksum_of(self.corpus, self._fields)
+
     def __call__(self, rows: np.ndarray) -> Features:
         """Features of rows by id."""
         found = self._shards.take(self.corpus, rows, self._fields)
         return to_features(found, self.num_codes, len(rows))
+
+
+def checksum_of(corpus: Corpus, fields: tuple[str, ...]) -> str:
+    """Differs where rows of these fields do, 32 hexadecimal digits."""
+    sums = [shard.files[name].checksum for shard in corpus.shards for name in fields]
+    return xxh3_128_hexdigest(json.dumps([fields, sums]).encode())
 
 
 def to_features(

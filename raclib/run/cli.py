@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
@@ -107,9 +107,17 @@ def _plain(config: Config) -> Config:
         value = getattr(config, field.name)
         if is_dataclass(value):
             _plain(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            setattr(config, field.name, int(value) if isinstance(value, int) else float(value))
+        elif isinstance(value, list):
+            setattr(config, field.name, [_plain_number(part) for part in value])
+        else:
+            setattr(config, field.name, _plain_number(value))
     return config
+
+
+def _plain_number(value: Any) -> Any:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, int) else float(value)
 
 
 def _exit(code: int, message: str) -> NoReturn:

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-FILE_WIDTH = 136
+FILE_WIDTH = 152
 
 
 def print_rich(table: Table, has_markup: bool = True) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raclib.evaluation import baselines
-from raclib.evaluation.baselines import neighbour_vote, recent_share
+from raclib.evaluation.baselines import neighbour_votes, recent_share
 from raclib.retrieval.keys import KeySet
 
 
@@ -55,12 +55,13 @@ def test_votes_equal_a_plain_search(num_classes, lowest, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "TILE", 7)
         corpus = KeySet(keys, torch.from_numpy(time))
-        found = neighbour_vote(
-            corpus, label, queries, torch.from_numpy(now), num_classes, 30, 5, batch_size=16
+        found = neighbour_votes(
+            corpus, label, queries, torch.from_numpy(now), num_classes, 30, [5, 2], batch_size=16
         )
     for row in range(50):
         hi = np.searchsorted(time, now[row])
         eligible = np.arange(max(0, hi - 30), hi)
         eligible = eligible[label[eligible] >= 0]
-        best = eligible[np.argsort(-(keys[eligible] @ queries[row]).numpy())][:5]
-        np.testing.assert_allclose(found[row], share(label[best], num_classes))
+        best = eligible[np.argsort(-(keys[eligible] @ queries[row]).numpy())]
+        for num, votes in zip((5, 2), found, strict=True):
+            np.testing.assert_allclose(votes[row], share(label[best[:num]], num_classes))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raclib.evaluation.over_time import compare
+from raclib.evaluation.over_time import GAP, compare, gaps
 from raclib.evaluation.report import HEADINGS, plot_over_time, print_spread, print_table
 from raclib.metrics import SCORES, score
 from raclib.run.terminal import FILE_WIDTH
@@ -53,12 +53,12 @@ def test_the_table_shows_values_and_half_widths(comparison, capsys):
 
 
 def test_average_precision_has_a_column_where_there_are_two_classes(capsys):
-    assert tuple(HEADINGS) == SCORES
+    assert tuple(HEADINGS) == (*SCORES, GAP)
     for num_classes in (2, 3):
         table, *_ = make(num_classes)
         print_table(table, {0: "before"})
         scores = table.pivot(index=["method", "group"], columns="score", values="value")
-        print_spread(scores.reset_index(), "two runs")
+        print_spread(scores.reset_index().assign(**{GAP: np.nan}), "two runs")
         text = capsys.readouterr().out
         assert text.count("avg precision") == (2 if num_classes == 2 else 0)
         assert "nan" not in text
@@ -66,13 +66,13 @@ def test_average_precision_has_a_column_where_there_are_two_classes(capsys):
 
 def test_the_spread_shows_mean_lowest_and_highest(capsys):
     names = ["nearest neighbours"] * 2 + ["b"]
-    scores = pd.DataFrame({"method": names, **{name: [0.2, 0.4, 0.9] for name in SCORES}})
+    scores = pd.DataFrame({"method": names, **{name: [0.2, 0.4, 0.9] for name in HEADINGS}})
     print_spread(scores, "three runs")
     text = capsys.readouterr().out
     means, ranges = [line for line in text.splitlines() if "0.300" in line or "0.400)" in line]
-    assert means.split()[2:] == ["0.300"] * len(SCORES)
-    assert ranges.split() == ["(0.200-0.400)"] * len(SCORES)
-    assert text.count("(0.900-0.900)") == len(SCORES)
+    assert means.split()[2:] == ["0.300"] * len(HEADINGS)
+    assert ranges.split() == ["(0.200-0.400)"] * len(HEADINGS)
+    assert text.count("(0.900-0.900)") == len(HEADINGS)
     assert max(map(len, text.splitlines())) <= FILE_WIDTH
 
 
@@ -95,3 +95,45 @@ def test_the_figure_has_a_line_a_method_and_marks_the_cutoff(comparison, times, 
     if isinstance(times, np.ndarray):
         labels = [label.get_text() for label in last.get_xticklabels()]
         assert "3,000,000" in labels
+
+
+def test_gaps_are_those_to_the_best_rival_of_a_group():
+    rng = np.random.default_rng(0)
+    label, group = rng.integers(0, 3, 400), np.repeat([0, 1], 200)
+    good, bad = rng.dirichlet(np.ones(3), (2, 400))
+    good = 0.5 * good + 0.5 * np.eye(3)[label]
+    in_first = (group == 0)[:, None]
+    methods = {
+        "rival, good first": np.where(in_first, good, bad),
+        "rival, good second": np.where(in_first, bad, good),
+        "the same as the best": good,
+        "ours": 0.9 * np.eye(3)[label] + 0.1 / 3,
+    }
+    table = gaps(label, group, methods, list(methods)[:2], 200, 0)
+    assert set(table["score"]) == {GAP}
+    assert (table["num_examples"] == 200).all()
+    found = table.set_index(["method", "group"])[["value", "low", "high"]]
+    for group_number, best in enumerate(list(methods)[:2]):
+        for name in (best, "the same as the best"):
+            assert (found.loc[(name, group_number)] == 0).all(), "identical predictions are 0 +- 0"
+        value, low, high = found.loc[("ours", group_number)]
+        chosen = group == group_number
+        losses = [
+            score(label[chosen], methods[name][chosen])["log_loss"] for name in ("ours", best)
+        ]
+        assert value == pytest.approx(losses[0] - losses[1])
+        assert low < value < high < 0
+        assert found.loc[(list(methods)[1 - group_number], group_number), "low"] > 0
+
+
+def test_pairs_are_resampled_together():
+    """What is hard for both widens no interval."""
+    rng = np.random.default_rng(0)
+    label, group = np.zeros(400, np.int64), np.zeros(400, np.int64)
+    hard = rng.uniform(0.01, 0.99, 400)
+    one, other = (np.stack([p, 1 - p], axis=1) for p in (hard, hard * 0.99))
+    table = gaps(label, group, {"one": one, "other": other}, ["one"], 200, 0)
+    alone = compare(label, group, {"other": other}, 200, 0).set_index("score").loc["log_loss"]
+    paired = table[table["method"] == "other"].iloc[0]
+    assert paired["value"] == pytest.approx(-np.log(0.99))
+    assert paired["high"] - paired["low"] < (alone["high"] - alone["low"]) / 100

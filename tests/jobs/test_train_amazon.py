@@ -8,7 +8,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 JOBS = Path(__file__).parents[2] / "jobs"
-METHODS = {"no context", "retrieval", "recent majority", "nearest neighbours"}
+LINES = ("recent rates", "nearest neighbours", "no context", "refit", "refit, recent rows")
+METHODS = {*LINES, "retrieval"}
 
 
 def runs_of(tmp_path):
@@ -18,7 +19,7 @@ def runs_of(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_job_compares_four_methods_and_continues_under_its_name(tiny_file, run_here, tmp_path):
+def test_the_job_compares_methods_and_continues_under_its_name(tiny_file, run_here, tmp_path):
     command = [sys.executable, JOBS / "train_amazon.py", "--config", tiny_file]
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr[-3000:]
@@ -46,7 +47,7 @@ def test_the_job_compares_four_methods_and_continues_under_its_name(tiny_file, r
     code, printed, errors = run_here("train_amazon.py", "--config", tiny_file)
     assert code == 0, errors[-3000:]
     client, runs = runs_of(tmp_path)
-    assert len(runs) == 5
+    assert len(runs) == 7
     assert runs["tiny"].data.tags["resumed"] == "true"
     curve = client.get_metric_history(runs["retrieval"].info.run_id, "loss")
     assert len(curve) == 16, "a finished training was done again"

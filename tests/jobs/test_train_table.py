@@ -15,7 +15,8 @@ from raclib.run.cli import parse
 from raclib.tasks.table.config import TableConfig
 
 JOBS = Path(__file__).parents[2] / "jobs"
-METHODS = {"no context", "retrieval", "recent majority", "nearest neighbours"}
+LINES = ("recent rates", "nearest neighbours", "no context", "refit", "refit, recent rows")
+METHODS = {*LINES, "retrieval"}
 NUM = 3000
 
 
@@ -85,7 +86,7 @@ def test_a_table_of_3000_rows_needs_no_other_flag_and_its_name_continues(tmp_pat
     again = start(tmp_path, *args)
     assert again.returncode == 0, again.stderr[-3000:]
     assert table in again.stdout
-    assert len(runs_of(tmp_path)[1]) == 5
+    assert len(runs_of(tmp_path)[1]) == 7
     assert "base scores" not in again.stderr, "the base was fitted again"
 
     other = start(tmp_path, *args, "--train.num_epochs", 3)

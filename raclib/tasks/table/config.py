@@ -63,10 +63,20 @@ class TableTrainConfig(TrainConfig):
 class TableEvaluateConfig(EvaluateConfig):
     """The comparison over time."""
 
-    num_neighbours: PositiveInt = 25
+    num_recent_labels: list[PositiveInt] = field(default_factory=lambda: [100, 300, 1000, 3000])
+    """Labels of whose frequencies the line `recent rates` consists. Of this and the three below
+    what has the least log-loss on rows known before the cutoff."""
+    num_neighbours: list[PositiveInt] = field(default_factory=lambda: [5, 25, 100])
     """Neighbours of the nearest-neighbour vote on the frozen keys."""
-    num_recent_labels: PositiveInt = 1000
-    """Labels of which the majority line takes the majority."""
+    neighbour_windows: list[PositiveInt] = field(
+        default_factory=lambda: [1000, 4000, 16_000, 64_000, 256_000]
+    )
+    """Rows known last among which neighbours are looked for."""
+    num_recent_rows: list[PositiveInt] = field(default_factory=lambda: [2000, 8000])
+    """Rows known last that the line `refit, recent rows` is fitted on."""
+    num_refits: PositiveInt = 10
+    """Times at which the base classifier is fitted again: the cutoff, and equal steps from there to
+    the end."""
 
 
 @dataclass

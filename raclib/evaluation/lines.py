@@ -1,0 +1,153 @@
+"""The lines that a sceptic asks for: they know the same labels, and train no retrieval.
+
+What a line is told, such as how many neighbours vote, is chosen on rows known before the cutoff.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from raclib.evaluation.baselines import neighbour_votes, recent_share
+from raclib.evaluation.choice import Choice
+from raclib.evaluation.refit import SEED, RayFits, choose_last, refit
+from raclib.models.base import BaseConfig, Features, OutOfFold, out_of_fold
+from raclib.models.base.refit import FitAll, LabelledRows, RefitBase, refit_times
+from raclib.retrieval.keys import KeySet
+from raclib.tasks.table.config import TableEvaluateConfig
+from raclib.tasks.table.corpus_task import CorpusTask
+
+RECENT, NEIGHBOURS, NO_CONTEXT = "recent rates", "nearest neighbours", "no context"
+REFIT, REFIT_RECENT = "refit", "refit, recent rows"
+FITTED = ("linear", "mlp", "lightgbm")
+
+
+class FeaturesOf(Protocol):
+    """Reads what a base classifier sees of rows; can be pickled."""
+
+    @property
+    def checksum(self) -> str:
+        """Differs where features do."""
+
+    def __call__(self, rows: np.ndarray) -> Features:
+        """Features of rows by id."""
+
+
+@dataclass(frozen=True)
+class Refittable:
+    """A base classifier of a corpus that can be fitted again.
+
+    Attributes:
+        config: Which kind.
+        read: What it sees of rows.
+        first: As it was fitted at the cutoff, and out of fold.
+    """
+
+    config: BaseConfig
+    read: FeaturesOf
+    first: OutOfFold
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What simple methods answer.
+
+    Attributes:
+        probabilities: For each, of the test examples, `[N, C]`.
+        chosen: What was chosen before the cutoff.
+        data: All rows of the corpus.
+        refits: The classifiers of `REFIT` and `REFIT_RECENT`; they answer any rows of `data`.
+    """
+
+    probabilities: dict[str, np.ndarray]
+    chosen: dict[str, int]
+    data: LabelledRows
+    refits: dict[str, RefitBase]
+
+
+def linear_base(task: CorpusTask, read: FeaturesOf) -> Refittable:
+    """Logistic regression, where the classifier without context is none that is fitted again."""
+    config, known = BaseConfig(), task.corpus.read("time") < task.cutoff
+    what = task.read_labels(), task.num_classes, known, SEED
+    return Refittable(config, read, out_of_fold(config, read, *what))
+
+
+def make_lines(task: CorpusTask, base: Refittable, no_context: np.ndarray) -> Lines:
+    """All lines of a task, in the order in which they are shown.
+
+    Args:
+        task: Its test examples are answered.
+        base: What is fitted again; fits are kept under the storage of the run.
+        no_context: Probabilities of the classifier without context, `[N, C]`.
+    """
+    config, rows = task.config.evaluate, task.splits.test
+    times = task.corpus.read("time"), task.read_event_times()
+    data = LabelledRows(base.read, task.read_labels(), *times, task.num_classes)
+    choice = Choice.before(data, task.cutoff)
+    recent, num_labels = _recent_rates(data, choice, rows, config.num_recent_labels)
+    votes, window, num_neighbours = _neighbours(
+        KeySet.load(task.corpus), data, choice, rows, config
+    )
+    folder = f"{task.config.storage_path}/refits/{base.read.checksum}"
+    fit_all = RayFits(base.config, data, folder)
+    refits, num_rows = _refits(base, data, choice, config, fit_all)
+    answers = {name: np.exp(fitted.log_probs(data, rows)) for name, fitted in refits.items()}
+    chosen = {
+        "recent_labels": num_labels,
+        "neighbours": num_neighbours,
+        "neighbour_window": window,
+        "recent_rows": num_rows,
+    }
+    simple = {RECENT: recent, NEIGHBOURS: votes, NO_CONTEXT: no_context}
+    return Lines({**simple, **answers}, chosen, data, refits)
+
+
+def _recent_rates(
+    data: LabelledRows, choice: Choice, rows: np.ndarray, candidates: Sequence[int]
+) -> tuple[np.ndarray, int]:
+    def rates(rows: np.ndarray, num: int) -> np.ndarray:
+        return recent_share(data.known, data.label, data.event[rows], data.num_classes, num)
+
+    num = choice.best(data, {num: rates(choice.rows, num) for num in candidates})
+    return rates(rows, num), num
+
+
+def _neighbours(
+    keys: KeySet, data: LabelledRows, choice: Choice, rows: np.ndarray, config: TableEvaluateConfig
+) -> tuple[np.ndarray, int, int]:
+    """Votes of the best number of neighbours in the best window, and these."""
+
+    def votes(rows: np.ndarray, window: int, nums: Sequence[int]) -> np.ndarray:
+        queries_Nd, time_N = keys.keys[torch.from_numpy(rows)], torch.from_numpy(data.event[rows])
+        return neighbour_votes(keys, data.label, queries_Nd, time_N, data.num_classes, window, nums)
+
+    answers: dict[tuple[int, int], np.ndarray] = {}
+    for window in distinct(config.neighbour_windows, int(np.searchsorted(data.known, choice.end))):
+        found = votes(choice.rows, window, config.num_neighbours)
+        answers |= {(window, num): found[i] for i, num in enumerate(config.num_neighbours)}
+    window, num = choice.best(data, answers)
+    return votes(rows, window, [num])[0], window, num
+
+
+def distinct(windows: Sequence[int], num_rows: int) -> list[int]:
+    """Windows, ascending, without those that hold no more of so many rows than a smaller one."""
+    ascending = sorted(set(windows))
+    wider = [window for smaller, window in pairwise(ascending) if smaller < num_rows]
+    return [ascending[0], *wider]
+
+
+def _refits(
+    base: Refittable,
+    data: LabelledRows,
+    choice: Choice,
+    config: TableEvaluateConfig,
+    fit_all: FitAll,
+) -> tuple[dict[str, RefitBase], int]:
+    last = choose_last(base.config, data, choice, base.first, config.num_recent_rows, fit_all)
+    times_R = refit_times(choice.end, int(data.event.max()), config.num_refits)
+    make = partial(refit, base.config, data, base.first, times_R, fit_all=fit_all)
+    return {REFIT: make(last=None), REFIT_RECENT: make(last=last)}, last

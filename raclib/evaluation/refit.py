@@ -1,0 +1,113 @@
+"""Base classifiers that are fitted again over the test span: each fit a Ray task."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import ray
+import torch
+from tqdm import tqdm
+from xxhash import xxh3_128_hexdigest
+
+from raclib.corpus.atomic import write_atomic
+from raclib.corpus.files import read_bytes, resolve
+from raclib.evaluation.choice import Choice
+from raclib.models.base import BaseConfig, FittedBase, OutOfFold, fit_base
+from raclib.models.base.features import Read
+from raclib.models.base.refit import (
+    FitAll,
+    LabelledRows,
+    RefitBase,
+    refit_base,
+    refit_times,
+    rows_of_refits,
+)
+
+SEED = 0  # runs of several seeds share fits
+INNER_REFITS = 3
+
+
+@dataclass(frozen=True)
+class RayFits:
+    """Fits base classifiers side by side; a fit that was done before is read. See `FitAll`.
+
+    Attributes:
+        config: Which kind.
+        data: The rows.
+        folder: Folder or URI of fits, seen by every machine; for these features alone.
+    """
+
+    config: BaseConfig
+    data: LabelledRows
+    folder: str
+
+    def __call__(self, parts: Sequence[np.ndarray]) -> list[FittedBase]:
+        """A classifier for each set of rows."""
+        read, found = ray.put(self.data.read), {}
+        numbers = {self._submit(read, part): number for number, part in enumerate(parts)}
+        waiting = list(numbers)
+        with tqdm(total=len(parts), desc="refits", unit="fit") as progress:
+            while waiting:
+                (done,), waiting = ray.wait(waiting)
+                name = self._uri(parts[numbers[done]])
+                found[numbers[done]] = FittedBase.from_bytes(ray.get(done), name)
+                progress.update()
+        return [found[number] for number in range(len(parts))]
+
+    def _submit(self, read: "ray.ObjectRef[Read]", rows: np.ndarray) -> "ray.ObjectRef[bytes]":
+        what = self.config, read, rows, self.data.label[rows], self.data.num_classes
+        return _fit.remote(*what, self._uri(rows))
+
+    def _uri(self, rows: np.ndarray) -> str:
+        about = json.dumps([asdict(self.config), self.data.num_classes, SEED]).encode()
+        seen = about + rows.tobytes() + self.data.label[rows].tobytes()
+        return f"{self.folder}/{xxh3_128_hexdigest(seen)}.npz"
+
+
+@ray.remote(num_cpus=1)
+def _fit(
+    config: BaseConfig, read: Read, rows: np.ndarray, label: np.ndarray, num_classes: int, uri: str
+) -> bytes:
+    fs, path = resolve(uri)
+    if fs.exists(path):
+        return read_bytes(uri)
+    torch.set_num_threads(1)  # threads of fits side by side would wait for each other
+    data = fit_base(config, read(rows), label, num_classes, SEED).to_bytes()
+    fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    with write_atomic(uri) as file:
+        file.write(data)
+    return data
+
+
+def refit(
+    config: BaseConfig,
+    data: LabelledRows,
+    first: OutOfFold,
+    times_R: np.ndarray,
+    last: int | None,
+    fit_all: FitAll,
+) -> RefitBase:
+    """A base classifier fitted at each of the times on all known rows, or the last so many."""
+    parts = rows_of_refits(data, times_R, last, config.max_rows, SEED)
+    return refit_base(first, times_R, parts, fit_all)
+
+
+def choose_last(
+    config: BaseConfig,
+    data: LabelledRows,
+    choice: Choice,
+    first: OutOfFold,
+    candidates: Sequence[int],
+    fit_all: FitAll,
+) -> int:
+    """How many recent rows to refit on: of least log-loss over refits before the cutoff.
+
+    The first of equal ones, or where nothing tells.
+    """
+    times_R = refit_times(choice.start, choice.end, INNER_REFITS)
+    answers = {}
+    for last in dict.fromkeys(candidates):
+        fitted = refit(config, data, first, times_R, last, fit_all)
+        answers[last] = np.exp(fitted.log_probs(data, choice.rows))
+    return choice.best(data, answers)
