@@ -9,11 +9,12 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, SupportsFloat
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, Metric, RunStatus
+from mlflow.entities import Dataset, DatasetInput, Metric, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
@@ -64,6 +65,12 @@ class RunLogger:
         """Keeps a table as a CSV artifact."""
         MlflowClient(self.uri).log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
 
+    def read_table(self, name: str) -> pd.DataFrame:
+        """A table that was kept by `log_table`."""
+        with TemporaryDirectory() as folder:
+            client = MlflowClient(self.uri)
+            return pd.read_csv(client.download_artifacts(self.run_id, f"{name}.csv", folder))
+
     def log_dataset(self, uri: str, version: str, num_rows: int) -> None:
         """Notes which corpus the run is about."""
         dataset = Dataset(
@@ -96,18 +103,11 @@ def track(
         params: Parameters, logged at the first start.
         tags: Tags.
     """
-    mlflow.set_tracking_uri(config.uri)
-    experiment_id = _experiment_id(config)
-    found = mlflow.search_runs(
-        [experiment_id],
-        filter_string=f"tags.`{RUN_TAG}` = '{key}'",
-        output_format="list",
-        max_results=1,
-    )
+    found = _search(config, key)
     resumed = {"resumed": "true"} if found else {}
     run = mlflow.start_run(
         run_id=found[0].info.run_id if found else None,
-        experiment_id=experiment_id,
+        experiment_id=_experiment_id(config),
         run_name=name,
         nested=mlflow.active_run() is not None,
         tags={RUN_TAG: key, **tags, **resumed},
@@ -124,6 +124,25 @@ def track(
         raise
     finally:
         mlflow.end_run(RunStatus.to_string(status))
+
+
+def find_finished(config: TrackingConfig, key: str) -> RunLogger | None:
+    """The run of a key if it has ended well."""
+    for run in _search(config, key):
+        if run.info.status == RunStatus.to_string(RunStatus.FINISHED):
+            return RunLogger(config.uri, run.info.run_id, run.info.run_name)
+    return None
+
+
+def _search(config: TrackingConfig, key: str) -> list[Run]:
+    """The run of a key, or none."""
+    mlflow.set_tracking_uri(config.uri)
+    return mlflow.search_runs(
+        [_experiment_id(config)],
+        filter_string=f"tags.`{RUN_TAG}` = '{key}'",
+        output_format="list",
+        max_results=1,
+    )
 
 
 def _experiment_id(config: TrackingConfig) -> str:
