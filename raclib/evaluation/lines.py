@@ -15,6 +15,7 @@ import torch
 from raclib.evaluation.baselines import neighbour_votes, recent_share
 from raclib.evaluation.choice import Choice
 from raclib.evaluation.refit import SEED, RayFits, choose_last, refit
+from raclib.evaluation.rivals import adaptive_forest
 from raclib.models.base import BaseConfig, Features, OutOfFold, out_of_fold
 from raclib.models.base.refit import FitAll, LabelledRows, RefitBase, refit_times
 from raclib.retrieval.keys import KeySet
@@ -22,7 +23,7 @@ from raclib.tasks.table.config import TableEvaluateConfig
 from raclib.tasks.table.corpus_task import CorpusTask
 
 RECENT, NEIGHBOURS, NO_CONTEXT = "recent rates", "nearest neighbours", "no context"
-REFIT, REFIT_RECENT = "refit", "refit, recent rows"
+REFIT, REFIT_RECENT, FOREST = "refit", "refit, recent rows", "adaptive forest"
 FITTED = ("linear", "mlp", "lightgbm")
 
 
@@ -102,8 +103,11 @@ def make_lines(task: CorpusTask, base: Refittable, no_context: np.ndarray) -> Li
         "neighbour_window": window,
         "recent_rows": num_rows,
     }
-    simple = {RECENT: recent, NEIGHBOURS: votes, NO_CONTEXT: no_context}
-    return Lines({**simple, **answers}, chosen, data, refits)
+    found = {RECENT: recent, NEIGHBOURS: votes, NO_CONTEXT: no_context, **answers}
+    if "adaptive_forest" in config.rivals:
+        forest = adaptive_forest(data, choice, rows)
+        found |= {} if forest is None else {FOREST: forest}
+    return Lines(found, chosen, data, refits)
 
 
 def _recent_rates(

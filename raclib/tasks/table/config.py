@@ -77,6 +77,9 @@ class TableEvaluateConfig(EvaluateConfig):
     num_refits: PositiveInt = 10
     """Times at which the base classifier is fitted again: the cutoff, and equal steps from there to
     the end."""
+    rivals: list[Literal["adaptive_forest"]] = field(default_factory=list)
+    """Classifiers of other libraries to compare with: adaptive_forest, an adaptive random forest
+    that learns row by row (`pip install raclib[river]`); left out where a table is too large."""
 
 
 @dataclass
