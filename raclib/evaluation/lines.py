@@ -151,7 +151,8 @@ def _refits(
     config: TableEvaluateConfig,
     fit_all: FitAll,
 ) -> tuple[dict[str, RefitBase], int]:
-    last = choose_last(base.config, data, choice, base.first, config.num_recent_rows, fit_all)
+    what = base.config, data, choice, base.first
+    last = choose_last(*what, config.num_recent_rows, config.num_refits, fit_all)
     times_R = refit_times(choice.end, int(data.event.max()), config.num_refits)
     make = partial(refit, base.config, data, base.first, times_R, fit_all=fit_all)
     return {REFIT: make(last=None), REFIT_RECENT: make(last=last)}, last

@@ -25,7 +25,6 @@ from raclib.models.base.refit import (
 )
 
 SEED = 0  # runs of several seeds share fits
-INNER_REFITS = 3
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,14 @@ def choose_last(
     choice: Choice,
     first: OutOfFold,
     candidates: Sequence[int],
+    num_refits: int,
     fit_all: FitAll,
 ) -> int:
-    """How many recent rows to refit on: of least log-loss over refits before the cutoff.
+    """How many recent rows to refit on: of least log-loss over so many refits before the cutoff.
 
     The first of equal ones, or where nothing tells.
     """
-    times_R = refit_times(choice.start, choice.end, INNER_REFITS)
+    times_R = refit_times(choice.start, choice.end, num_refits)
     answers = {}
     for last in dict.fromkeys(candidates):
         fitted = refit(config, data, first, times_R, last, fit_all)
