@@ -5,52 +5,26 @@ What a line is told, such as how many neighbours vote, is chosen on rows known b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from raclib.evaluation.baselines import neighbour_votes, recent_share
 from raclib.evaluation.choice import Choice
-from raclib.evaluation.refit import SEED, RayFits, choose_last, refit
+from raclib.evaluation.refit import SEED, FeaturesOf, Refits, Refittable, make_refits
 from raclib.evaluation.rivals import adaptive_forest
-from raclib.models.base import BaseConfig, Features, OutOfFold, out_of_fold
-from raclib.models.base.refit import FitAll, LabelledRows, RefitBase, refit_times
+from raclib.models.base import BaseConfig, out_of_fold
+from raclib.models.base.config import Kind
+from raclib.models.base.refit import LabelledRows
 from raclib.retrieval.keys import KeySet
 from raclib.tasks.table.config import TableEvaluateConfig
 from raclib.tasks.table.corpus_task import CorpusTask
 
 RECENT, NEIGHBOURS, NO_CONTEXT = "recent rates", "nearest neighbours", "no context"
 REFIT, REFIT_RECENT, FOREST = "refit", "refit, recent rows", "adaptive forest"
+BOOSTED, BOOSTED_RECENT = "boosted refit", "boosted, recent rows"
 FITTED = ("linear", "mlp", "lightgbm")
-
-
-class FeaturesOf(Protocol):
-    """Reads what a base classifier sees of rows; can be pickled."""
-
-    @property
-    def checksum(self) -> str:
-        """Differs where features do."""
-
-    def __call__(self, rows: np.ndarray) -> Features:
-        """Features of rows by id."""
-
-
-@dataclass(frozen=True)
-class Refittable:
-    """A base classifier of a corpus that can be fitted again.
-
-    Attributes:
-        config: Which kind.
-        read: What it sees of rows.
-        first: As it was fitted at the cutoff, and out of fold.
-    """
-
-    config: BaseConfig
-    read: FeaturesOf
-    first: OutOfFold
 
 
 @dataclass(frozen=True)
@@ -61,18 +35,19 @@ class Lines:
         probabilities: For each, of the test examples, `[N, C]`.
         chosen: What was chosen before the cutoff.
         data: All rows of the corpus.
-        refits: The classifiers of `REFIT` and `REFIT_RECENT`; they answer any rows of `data`.
+        refits: The base classifier as it is fitted again; answers any rows, for example
+            `refits.all.log_probs(data, rows)`.
     """
 
     probabilities: dict[str, np.ndarray]
     chosen: dict[str, int]
     data: LabelledRows
-    refits: dict[str, RefitBase]
+    refits: Refits
 
 
-def linear_base(task: CorpusTask, read: FeaturesOf) -> Refittable:
-    """Logistic regression, where the classifier without context is none that is fitted again."""
-    config, known = BaseConfig(), task.corpus.read("time") < task.cutoff
+def new_base(task: CorpusTask, read: FeaturesOf, kind: Kind = "linear") -> Refittable:
+    """A base classifier beside that of the task, or where it has none that is fitted again."""
+    config, known = BaseConfig(kind=kind), task.corpus.read("time") < task.cutoff
     what = task.read_labels(), task.num_classes, known, SEED
     return Refittable(config, read, out_of_fold(config, read, *what))
 
@@ -93,21 +68,40 @@ def make_lines(task: CorpusTask, base: Refittable, no_context: np.ndarray) -> Li
     votes, window, num_neighbours = _neighbours(
         KeySet.load(task.corpus), data, choice, rows, config
     )
-    folder = f"{task.config.storage_path}/refits/{base.read.checksum}"
-    fit_all = RayFits(base.config, data, folder)
-    refits, num_rows = _refits(base, data, choice, config, fit_all)
-    answers = {name: np.exp(fitted.log_probs(data, rows)) for name, fitted in refits.items()}
+    folder = f"{task.config.storage_path}/refits"
+    refits = make_refits(base, data, choice, config, folder)
+    found = {
+        RECENT: recent,
+        NEIGHBOURS: votes,
+        NO_CONTEXT: no_context,
+        REFIT: np.exp(refits.all.log_probs(data, rows)),
+        REFIT_RECENT: np.exp(refits.recent.log_probs(data, rows)),
+    }
+    if "adaptive_forest" in config.rivals:
+        forest = adaptive_forest(data, choice, rows)
+        found |= {} if forest is None else {FOREST: forest}
+    if "boosted_trees" in config.rivals:
+        found |= _boosted(task, base.read, data, choice, folder)
     chosen = {
         "recent_labels": num_labels,
         "neighbours": num_neighbours,
         "neighbour_window": window,
-        "recent_rows": num_rows,
+        "recent_rows": refits.num_recent,
     }
-    found = {RECENT: recent, NEIGHBOURS: votes, NO_CONTEXT: no_context, **answers}
-    if "adaptive_forest" in config.rivals:
-        forest = adaptive_forest(data, choice, rows)
-        found |= {} if forest is None else {FOREST: forest}
     return Lines(found, chosen, data, refits)
+
+
+def _boosted(
+    task: CorpusTask, read: FeaturesOf, data: LabelledRows, choice: Choice, folder: str
+) -> dict[str, np.ndarray]:
+    """Boosted trees fitted as the base classifier is; none where there is an embedding."""
+    if "embedding" in task.corpus.fields:
+        print("boosted trees: left out, an embedding has many columns")
+        return {}
+    base = new_base(task, read, "lightgbm")
+    refits = make_refits(base, data, choice, task.config.evaluate, folder)
+    named = {BOOSTED: refits.all, BOOSTED_RECENT: refits.recent}
+    return {name: np.exp(made.log_probs(data, task.splits.test)) for name, made in named.items()}
 
 
 def _recent_rates(
@@ -142,17 +136,3 @@ def distinct(windows: Sequence[int], num_rows: int) -> list[int]:
     ascending = sorted(set(windows))
     wider = [window for smaller, window in pairwise(ascending) if smaller < num_rows]
     return [ascending[0], *wider]
-
-
-def _refits(
-    base: Refittable,
-    data: LabelledRows,
-    choice: Choice,
-    config: TableEvaluateConfig,
-    fit_all: FitAll,
-) -> tuple[dict[str, RefitBase], int]:
-    what = base.config, data, choice, base.first
-    last = choose_last(*what, config.num_recent_rows, config.num_refits, fit_all)
-    times_R = refit_times(choice.end, int(data.event.max()), config.num_refits)
-    make = partial(refit, base.config, data, base.first, times_R, fit_all=fit_all)
-    return {REFIT: make(last=None), REFIT_RECENT: make(last=last)}, last

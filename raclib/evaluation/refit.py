@@ -1,20 +1,14 @@
-"""Base classifiers that are fitted again over the test span: each fit a Ray task."""
+"""Base classifiers that are fitted again over the test span."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import ray
-import torch
-from tqdm import tqdm
-from xxhash import xxh3_128_hexdigest
 
-from raclib.corpus.atomic import write_atomic
-from raclib.corpus.files import read_bytes, resolve
 from raclib.evaluation.choice import Choice
-from raclib.models.base import BaseConfig, FittedBase, OutOfFold, fit_base
-from raclib.models.base.features import Read
+from raclib.evaluation.fits import SEED, RayFits
+from raclib.models.base import BaseConfig, Features, OutOfFold
 from raclib.models.base.refit import (
     FitAll,
     LabelledRows,
@@ -23,80 +17,84 @@ from raclib.models.base.refit import (
     refit_times,
     rows_of_refits,
 )
+from raclib.tasks.table.config import TableEvaluateConfig
 
-SEED = 0  # runs of several seeds share fits
+
+class FeaturesOf(Protocol):
+    """Reads what a base classifier sees of rows; can be pickled."""
+
+    @property
+    def checksum(self) -> str:
+        """Differs where features do."""
+
+    def __call__(self, rows: np.ndarray) -> Features:
+        """Features of rows by id."""
 
 
 @dataclass(frozen=True)
-class RayFits:
-    """Fits base classifiers side by side; a fit that was done before is read. See `FitAll`.
+class Refittable:
+    """A base classifier of a corpus that can be fitted again.
 
     Attributes:
         config: Which kind.
-        data: The rows.
-        folder: Folder or URI of fits, seen by every machine; for these features alone.
+        read: What it sees of rows.
+        first: As it was fitted at the cutoff, and out of fold.
     """
 
     config: BaseConfig
-    data: LabelledRows
-    folder: str
-
-    def __call__(self, parts: Sequence[np.ndarray]) -> list[FittedBase]:
-        """A classifier for each set of rows."""
-        read, found = ray.put(self.data.read), {}
-        numbers = {self._submit(read, part): number for number, part in enumerate(parts)}
-        waiting = list(numbers)
-        with tqdm(total=len(parts), desc="refits", unit="fit") as progress:
-            while waiting:
-                (done,), waiting = ray.wait(waiting)
-                name = self._uri(parts[numbers[done]])
-                found[numbers[done]] = FittedBase.from_bytes(ray.get(done), name)
-                progress.update()
-        return [found[number] for number in range(len(parts))]
-
-    def _submit(self, read: "ray.ObjectRef[Read]", rows: np.ndarray) -> "ray.ObjectRef[bytes]":
-        what = self.config, read, rows, self.data.label[rows], self.data.num_classes
-        return _fit.remote(*what, self._uri(rows))
-
-    def _uri(self, rows: np.ndarray) -> str:
-        about = json.dumps([asdict(self.config), self.data.num_classes, SEED]).encode()
-        seen = about + rows.tobytes() + self.data.label[rows].tobytes()
-        return f"{self.folder}/{xxh3_128_hexdigest(seen)}.npz"
+    read: FeaturesOf
+    first: OutOfFold
 
 
-@ray.remote(num_cpus=1)
-def _fit(
-    config: BaseConfig, read: Read, rows: np.ndarray, label: np.ndarray, num_classes: int, uri: str
-) -> bytes:
-    fs, path = resolve(uri)
-    if fs.exists(path):
-        return read_bytes(uri)
-    torch.set_num_threads(1)  # threads of fits side by side would wait for each other
-    data = fit_base(config, read(rows), label, num_classes, SEED).to_bytes()
-    fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    with write_atomic(uri) as file:
-        file.write(data)
-    return data
+class Refits(NamedTuple):
+    """A base classifier fitted at each of some times.
+
+    Attributes:
+        all: On all rows known then.
+        recent: On those known last.
+        num_recent: How many these are.
+    """
+
+    all: RefitBase
+    recent: RefitBase
+    num_recent: int
+
+
+def make_refits(
+    base: Refittable, data: LabelledRows, choice: Choice, config: TableEvaluateConfig, folder: str
+) -> Refits:
+    """Fits a base classifier again from the cutoff on.
+
+    Args:
+        base: What is fitted again.
+        data: The rows of the corpus.
+        choice: Rows on which the number of recent ones is chosen.
+        config: How often, and which numbers are tried.
+        folder: Folder or URI where fits are kept.
+    """
+    fit_all = RayFits(base.config, data, f"{folder}/{base.read.checksum}")
+    num = choose_last(base, data, choice, config.num_recent_rows, config.num_refits, fit_all)
+    times_R = refit_times(choice.end, int(data.event.max()), config.num_refits)
+    everything, recent = (refit(base, data, times_R, last, fit_all) for last in (None, num))
+    return Refits(everything, recent, num)
 
 
 def refit(
-    config: BaseConfig,
+    base: Refittable,
     data: LabelledRows,
-    first: OutOfFold,
     times_R: np.ndarray,
     last: int | None,
     fit_all: FitAll,
 ) -> RefitBase:
     """A base classifier fitted at each of the times on all known rows, or the last so many."""
-    parts = rows_of_refits(data, times_R, last, config.max_rows, SEED)
-    return refit_base(first, times_R, parts, fit_all)
+    parts = rows_of_refits(data, times_R, last, base.config.max_rows, SEED)
+    return refit_base(base.first, times_R, parts, fit_all)
 
 
 def choose_last(
-    config: BaseConfig,
+    base: Refittable,
     data: LabelledRows,
     choice: Choice,
-    first: OutOfFold,
     candidates: Sequence[int],
     num_refits: int,
     fit_all: FitAll,
@@ -108,6 +106,6 @@ def choose_last(
     times_R = refit_times(choice.start, choice.end, num_refits)
     answers = {}
     for last in dict.fromkeys(candidates):
-        fitted = refit(config, data, first, times_R, last, fit_all)
+        fitted = refit(base, data, times_R, last, fit_all)
         answers[last] = np.exp(fitted.log_probs(data, choice.rows))
     return choice.best(data, answers)

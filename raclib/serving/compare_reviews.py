@@ -4,7 +4,7 @@ from functools import partial
 
 from raclib.corpus import CorpusStore
 from raclib.evaluation.comparison import REVIEWS, evaluate, report
-from raclib.evaluation.lines import NO_CONTEXT, linear_base, make_lines
+from raclib.evaluation.lines import NO_CONTEXT, make_lines, new_base
 from raclib.run.cluster import connect
 from raclib.run.shared import check_shared, check_tracking
 from raclib.run.tracking import environment_tags, flatten, track
@@ -47,7 +47,7 @@ def compare_reviews(config: AmazonConfig) -> None:
                     fitted = fit(task, config, with_context, loggers[name])
                     ours[name] = fitted.test.probability
                     log_model(config, fitted.weights)
-        base = linear_base(task, ReviewFeatures(corpus))
+        base = new_base(task, ReviewFeatures(corpus))
         lines = make_lines(task, base, ours.pop(NO_CONTEXT))
         for name in lines.probabilities.keys() - loggers.keys():
             with follow(name, key=f"{run_uri}/{name}") as loggers[name]:

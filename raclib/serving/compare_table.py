@@ -1,7 +1,8 @@
 """What a trained run on a table is worth beside lines that learn less."""
 
 from raclib.evaluation.comparison import Wording, evaluate, report
-from raclib.evaluation.lines import FITTED, NO_CONTEXT, Refittable, linear_base, make_lines
+from raclib.evaluation.lines import FITTED, NO_CONTEXT, make_lines, new_base
+from raclib.evaluation.refit import Refittable
 from raclib.ingest.base_scores import FeatureReader
 from raclib.serving.train_table import Trained
 from raclib.tasks.table.config import TableConfig
@@ -31,7 +32,7 @@ def _refittable(trained: Trained) -> Refittable:
     config, base = trained.task.config.base, trained.base
     if base and config.kind in FITTED:
         return Refittable(config, base.read, base.classifiers)
-    return linear_base(trained.task, FeatureReader(trained.task.corpus, trained.task.num_codes))
+    return new_base(trained.task, FeatureReader(trained.task.corpus, trained.task.num_codes))
 
 
 def _describe(config: TableConfig) -> Wording:

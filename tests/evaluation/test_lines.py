@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 
 from raclib.corpus import CorpusWriter, Field, open_corpus
 from raclib.errors import UserError
-from raclib.evaluation import lines
+from raclib.evaluation import refit
 from raclib.evaluation.choice import Choice
+from raclib.evaluation.fits import RayFits
 from raclib.evaluation.lines import (
+    BOOSTED,
+    BOOSTED_RECENT,
+    FOREST,
     NEIGHBOURS,
     NO_CONTEXT,
     RECENT,
@@ -22,10 +26,9 @@ from raclib.evaluation.lines import (
     REFIT_RECENT,
     Lines,
     distinct,
-    linear_base,
     make_lines,
+    new_base,
 )
-from raclib.evaluation.refit import RayFits
 from raclib.ingest.base_scores import FeatureReader
 from raclib.models.base import BaseConfig, fit_base, linear
 from raclib.models.base.refit import LabelledRows
@@ -110,7 +113,7 @@ def make_task(arrays: dict[str, np.ndarray], folder: str, **evaluate) -> Task:
 
 
 def lines_of(task: Task) -> Lines:
-    base = linear_base(task, FeatureReader(task.corpus, ()))
+    base = new_base(task, FeatureReader(task.corpus, ()))
     no_context = np.exp(base.first.log_probs(base.read, task.splits.test))
     return make_lines(task, base, no_context)
 
@@ -126,7 +129,7 @@ def test_labels_that_were_not_known_change_no_choice_and_no_answer(seed, max_del
     hidden = (arrays["time"] >= now) & (arrays["label"] >= 0)
     garbled = {**arrays, "label": np.where(hidden, 1 - arrays["label"], arrays["label"])}
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(lines, "RayFits", FitsHere)
+        patch.setattr(refit, "RayFits", FitsHere)
         found, after = (lines_of(make_task(part, folder)) for part in (arrays, garbled))
     assert found.chosen == after.chosen
     assert list(found.probabilities) == [RECENT, NEIGHBOURS, NO_CONTEXT, REFIT, REFIT_RECENT]
@@ -139,7 +142,7 @@ def test_labels_that_were_not_known_change_no_choice_and_no_answer(seed, max_del
 
 def test_what_is_chosen_is_best_before_the_cutoff(tmp_path, monkeypatch):
     """Labels that hold for a while, then turn: few recent ones say most, on any line."""
-    monkeypatch.setattr(lines, "RayFits", FitsHere)
+    monkeypatch.setattr(refit, "RayFits", FitsHere)
     arrays = make_rows(0, 0)
     turn = arrays["event_time"] // 100 % 2
     sure = {**arrays, "label": turn.astype(np.int16)}
@@ -151,6 +154,14 @@ def test_what_is_chosen_is_best_before_the_cutoff(tmp_path, monkeypatch):
     turned = {**arrays, "label": np.where(turn, still["label"], 1 - still["label"])}
     assert lines_of(make_task(still, tmp_path)).chosen["recent_rows"] == 200
     assert lines_of(make_task(turned, tmp_path)).chosen["neighbour_window"] == 40
+
+
+def test_rivals_are_more_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(refit, "RayFits", FitsHere)
+    task = make_task(make_rows(0, 30), tmp_path, rivals=["adaptive_forest", "boosted_trees"])
+    found = lines_of(task).probabilities
+    assert list(found)[5:] == [FOREST, BOOSTED, BOOSTED_RECENT]
+    assert all(np.allclose(answer.sum(axis=1), 1, atol=1e-5) for answer in found.values())
 
 
 def test_choice_rows_happened_after_the_inner_cutoff_and_were_known():

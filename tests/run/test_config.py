@@ -41,6 +41,13 @@ def test_configs_of_tables_parse_and_name_no_file(path):
     assert config.data is None
 
 
+def test_numbers_are_built_in_ones_also_in_lists():
+    config = parse(TableConfig, None, ["--evaluate.num_neighbours", "[3, 4]"])
+    assert config.evaluate.num_neighbours == [3, 4]
+    assert {type(value) for value in config.evaluate.num_neighbours} == {int}
+    assert type(config.evaluate.num_refits) is int
+
+
 def test_dotted_options_override_the_file():
     config = parse(AmazonConfig, QUICKSTART, ["--train.batch_size", "32", "--reviews", "a.jsonl"])
     assert config.train.batch_size == 32

@@ -77,9 +77,10 @@ class TableEvaluateConfig(EvaluateConfig):
     num_refits: PositiveInt = 10
     """Times at which the base classifier is fitted again: the cutoff, and equal steps from there to
     the end."""
-    rivals: list[Literal["adaptive_forest"]] = field(default_factory=list)
-    """Classifiers of other libraries to compare with: adaptive_forest, an adaptive random forest
-    that learns row by row (`pip install raclib[river]`); left out where a table is too large."""
+    rivals: list[Literal["adaptive_forest", "boosted_trees"]] = field(default_factory=list)
+    """Classifiers of other libraries to compare with, left out where a table is too wide:
+    adaptive_forest, which learns row by row (`pip install raclib[river]`); boosted_trees, fitted
+    again as the base classifier is (`pip install raclib[boosted]`)."""
 
 
 @dataclass
