@@ -42,7 +42,7 @@ class Classifier(nn.Module):
         config: Sizes.
         tokens: Makes tokens `[..., T, width]` of inputs.
         num_classes: Classes, of examples and of retrieved rows.
-        num_draws: Retrieved rows of an example; 0 for the classifier without context.
+        num_rows: Retrieved rows of an example; 0 for the classifier without context.
         reads_rows: Whether the inputs of a retrieved row are read beside its label.
     """
 
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
         config: PerceiverConfig,
         tokens: nn.Module,
         num_classes: int,
-        num_draws: int,
+        num_rows: int,
         reads_rows: bool,
     ) -> None:
         super().__init__()
@@ -59,9 +59,9 @@ class Classifier(nn.Module):
         self.head = nn.Linear(config.width, num_classes)
         self.reads_rows = reads_rows
         self.start_1W = nn.Parameter(torch.zeros(1, config.width))
-        if num_draws:
+        if num_rows:
             self.label = nn.Embedding(num_classes, config.width)
-            self.slot_SW = nn.Parameter(torch.randn(num_draws, config.width) * 0.02)
+            self.slot_SW = nn.Parameter(torch.randn(num_rows, config.width) * 0.02)
 
     def forward(
         self,
@@ -108,9 +108,10 @@ def build_perceivers(
         reads_rows: Whether the inputs of retrieved rows are read beside their labels.
         with_context: False for the classifier that retrieves nothing.
     """
-    num_draws = retrieval.num_draws if with_context else 0
-    classify = Classifier(config, make_tokens(), num_classes, num_draws, reads_rows)
-    queries = QueryGenerator(config, retrieval, make_tokens(), key_dim) if with_context else None
+    num_rows = retrieval.num_draws + retrieval.num_looked if with_context else 0
+    classify = Classifier(config, make_tokens(), num_classes, num_rows, reads_rows)
+    has_queries = with_context and retrieval.num_draws > 0
+    queries = QueryGenerator(config, retrieval, make_tokens(), key_dim) if has_queries else None
     return RetrievalClassifier(queries, classify)
 
 
