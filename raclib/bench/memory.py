@@ -90,6 +90,10 @@ class MadeHistory:
         lo_B = torch.zeros_like(batch["label"])
         return self.keys_Kd, lo_B, torch.full_like(lo_B, len(self.keys_Kd))
 
+    def look(self, batch: Batch) -> Tensor:
+        """None: all rows are drawn."""
+        return torch.empty(len(batch["x"]), 0, dtype=torch.int64)
+
     def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
         """Reviews of random numbers, `[M, B, S, ...]`, as a corpus stores them."""
         return make_reviews(rows_MBS.shape, self.row_dim, rows_MBS.device)

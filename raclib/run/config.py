@@ -19,7 +19,7 @@ from raclib.errors import UserError
 class RetrievalConfig:
     """The draw, its gradient and the tricks of the paper's appendix B.3.2, each a switch."""
 
-    num_draws: PositiveInt = 4
+    num_draws: NonNegativeInt = 4
     """Rows drawn for an example (kappa)."""
     estimator: Literal["none", "mean", "greedy", "rloo"] = "greedy"
     """Baseline of the score-function gradient: none, a running mean, the greedy rollout's loss, or
@@ -48,7 +48,14 @@ class RetrievalConfig:
     similarity_penalty: NonNegativeFloat = 0.0
     """Strength of a penalty that pulls queries towards the key of x (cosine)."""
 
+    @property
+    def num_looked(self) -> int:
+        """Rows that are looked up for an example without a draw."""
+        return 0
+
     def __post_init__(self) -> None:
+        if not self.num_draws + self.num_looked:
+            raise UserError("retrieval.num_draws: 0, and nothing else is retrieved; give 1 or more")
         if self.estimator == "rloo" and self.num_sets < 2:
             raise UserError(
                 f"retrieval.num_sets: {self.num_sets} is too few for the estimator rloo, which "

@@ -74,7 +74,7 @@ def train_table(config: TableConfig) -> Iterator[Trained]:
         job.log_dataset(corpus.uri, str(corpus.version), len(corpus))
         loggers, fitted = {}, {}
         with CorpusStore.start(corpus, config.num_servers, config.replicas, config.mount) as store:
-            task = TableTask(config, corpus, store.client())
+            task = TableTask(config, corpus, store.client(), base)
             claim(run_uri, params)
             for name in (RETRIEVAL,) if base else (BASE, RETRIEVAL):
                 with follow(name) as loggers[name]:

@@ -121,6 +121,11 @@ class GeneratedTask(ABC):
         """Nothing beyond what every run logs."""
         return {}
 
+    @property
+    def changes(self) -> None:
+        """None: rules are the task's own."""
+        return None
+
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights."""
         retrieval = self.config.retrieval if with_context else None
@@ -149,6 +154,10 @@ class OwnHistory:
         keys_BKd = batch["keys"]
         lo_B = torch.zeros(len(keys_BKd), dtype=torch.int64, device=keys_BKd.device)
         return keys_BKd, lo_B, torch.full_like(lo_B, keys_BKd.shape[1])
+
+    def look(self, batch: Batch) -> Tensor:
+        """None: all rows are drawn."""
+        return torch.empty(len(batch["keys"]), 0, dtype=torch.int64, device=batch["keys"].device)
 
     def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
         """The drawn rows as `item` [M, B, S, F] float32: the item fields side by side."""

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CHANGES = 1
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -15,11 +17,13 @@ class Noise:
         draw_MBS2: For the draws: M sets, S slots, two numbers each.
         input_B: Decides whether the classifier sees the input.
         item_BS: Decides which retrieved rows it sees.
+        change_BX: For the changes of `rule_changes`; X is 0 where nothing changes.
     """
 
     draw_MBS2: Tensor
     input_B: Tensor
     item_BS: Tensor
+    change_BX: Tensor
 
     def to(self, device: torch.device) -> "Noise":
         """The same on a device."""
@@ -27,7 +31,13 @@ class Noise:
 
 
 def step_noise(
-    seed: int, step: int, positions: slice, batch_size: int, num_sets: int, num_draws: int
+    seed: int,
+    step: int,
+    positions: slice,
+    batch_size: int,
+    num_sets: int,
+    num_draws: int,
+    num_change: int = 0,
 ) -> Noise:
     """The noise of examples at `positions` of the global batch of a step.
 
@@ -38,4 +48,7 @@ def step_noise(
     rng = np.random.default_rng((seed, step))
     uniform = torch.from_numpy(rng.random((batch_size, draws + 1 + num_draws)))[positions]
     draw_BMS2 = uniform[:, :draws].unflatten(1, (num_sets, num_draws, 2))
-    return Noise(draw_BMS2.transpose(0, 1), uniform[:, draws], uniform[:, draws + 1 :])
+    # Numbers of their own, so that a run draws the same rows with changes and without.
+    rng = np.random.default_rng((seed, step, CHANGES))
+    change_BX = torch.from_numpy(rng.random((batch_size, num_change)))[positions]
+    return Noise(draw_BMS2.transpose(0, 1), uniform[:, draws], uniform[:, draws + 1 :], change_BX)

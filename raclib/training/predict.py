@@ -10,7 +10,7 @@ from raclib.batch import Batch
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.draw import draw
 from raclib.run.config import RetrievalConfig
-from raclib.training.step import History
+from raclib.training.step import History, join
 
 
 class Predictions(NamedTuple):
@@ -52,12 +52,20 @@ def classify_greedy(
     """
     if history is None:
         return model.classify(batch)
-    assert model.queries is not None
+    looked_BN = history.look(batch)
+    rows_MBX = join(_greedy_rows(model, history, batch, looked_BN), looked_BN)
+    found = {name: values[0] for name, values in history.fetch(batch, rows_MBX).items()}
+    hidden = torch.full(looked_BN.shape[:1], config.input_dropout >= 1, device=looked_BN.device)
+    return model.classify(batch, found, hidden, rows_MBX[0] < 0)
+
+
+def _greedy_rows(
+    model: RetrievalClassifier, history: History, batch: Batch, looked_BN: Tensor
+) -> Tensor:
+    """The rows of highest logit, `[1, B, S]`; none where the model has no queries."""
+    if model.queries is None:
+        return looked_BN.new_empty(1, len(looked_BN), 0)
     queries_BSd = model.queries(batch)
     keys, lo_B, hi_B = history.select(batch)
     unused_BS2 = torch.zeros(*queries_BSd.shape[:2], 2, dtype=torch.float64, device=lo_B.device)
-    rows_BS = draw(queries_BSd, keys, lo=lo_B, hi=hi_B, uniforms=unused_BS2).greedy
-    retrieved = history.fetch(batch, rows_BS.unsqueeze(0))
-    found = {name: values[0] for name, values in retrieved.items()}
-    hide_input_B = torch.full_like(lo_B, config.input_dropout >= 1, dtype=torch.bool)
-    return model.classify(batch, found, hide_input_B, rows_BS < 0)
+    return draw(queries_BSd, keys, lo=lo_B, hi=hi_B, uniforms=unused_BS2).greedy.unsqueeze(0)

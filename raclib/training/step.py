@@ -14,6 +14,7 @@ from raclib.retrieval.penalties import dissimilarity, draw_entropy, overlap
 from raclib.retrieval.table import QuantizedKeys
 from raclib.run.config import RetrievalConfig
 from raclib.training.noise import Noise
+from raclib.training.rule_changes import RuleChanges
 from raclib.training.timer import Timer
 
 Metrics = dict[str, Tensor]
@@ -26,8 +27,12 @@ class History(Protocol):
         """Keys (`[K, d]` or `[B, K, d]`) and the interval lo_B, hi_B eligible for each example."""
         ...
 
+    def look(self, batch: Batch) -> Tensor:
+        """Rows that are read without a draw, `[B, N]`, -1 where there are fewer; N may be 0."""
+        ...
+
     def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
-        """Contents of drawn rows, tensors `[M, B, S, ...]`; arbitrary where a row is -1."""
+        """Contents of rows, tensors `[M, B, S, ...]`; arbitrary where a row is -1."""
         ...
 
 
@@ -52,6 +57,7 @@ class RetrievalStep(nn.Module):
         estimator: Turns losses and log-probabilities into the score-function pseudo-loss.
         config: Switches of the draw and its tricks.
         timer: Told how long drawing and fetching take.
+        changes: Simulates rule changes in what is learned from; None for the data as they are.
     """
 
     def __init__(
@@ -61,10 +67,11 @@ class RetrievalStep(nn.Module):
         estimator: Estimator,
         config: RetrievalConfig,
         timer: Timer,
+        changes: RuleChanges | None = None,
     ) -> None:
         super().__init__()
         self.model, self.history, self.estimator = model, history, estimator
-        self.config, self.timer = config, timer
+        self.config, self.timer, self.changes = config, timer, changes
 
     def forward(
         self, batch: Batch, noise: Noise, temperature: float, progress: float
@@ -77,7 +84,10 @@ class RetrievalStep(nn.Module):
             temperature: Of the draw's softmax.
             progress: Share of training done, in [0, 1]; the entropy bonus decays with it.
         """
-        assert self.model.queries is not None
+        with self.timer("look"):
+            looked_BN = self.history.look(batch)
+        if self.model.queries is None:
+            return self._without_draw(batch, looked_BN, noise)
         queries_BSd = self.model.queries(batch)
         scale = None if self.config.scale_logits else 1.0
         space = Space(*self.history.select(batch), temperature, scale)
@@ -88,15 +98,14 @@ class RetrievalStep(nn.Module):
         # One fetch for all sets; the greedy rows ride along where the estimator wants them.
         num_sets, uses_greedy = len(rows_MBS), self.estimator.uses_greedy
         needed_MBS = torch.cat([rows_MBS, greedy_BS.unsqueeze(0)]) if uses_greedy else rows_MBS
-        with self.timer("fetch"):
-            retrieved = self.history.fetch(batch, needed_MBS)
+        batch, retrieved, read_MBX = self._read(batch, needed_MBS, looked_BN, noise)
 
         losses_MB = torch.stack(
-            [self._loss(batch, retrieved, needed_MBS, m, noise) for m in range(num_sets)]
+            [self._loss(batch, retrieved, read_MBX, m, noise) for m in range(num_sets)]
         )
         with torch.no_grad():
             greedy_losses_B = (
-                self._loss(batch, retrieved, needed_MBS, num_sets, noise) if uses_greedy else None
+                self._loss(batch, retrieved, read_MBX, num_sets, noise) if uses_greedy else None
             )
         pseudo_loss = self.estimator(losses_MB, drawn.log_prob, greedy_losses_B)
         penalty = self._penalty(batch, queries_BSd, rows_MBS[0], space, progress)
@@ -105,6 +114,27 @@ class RetrievalStep(nn.Module):
             "entropy": drawn.entropy.mean(),
             "unique_share": _unique_share(needed_MBS),
         }
+
+    def _without_draw(
+        self, batch: Batch, looked_BN: Tensor, noise: Noise
+    ) -> tuple[Tensor, Metrics]:
+        """The same where every row is looked up: nothing is sampled."""
+        none_MBS = looked_BN.new_empty(1, len(looked_BN), 0)
+        batch, retrieved, read_MBX = self._read(batch, none_MBS, looked_BN, noise)
+        loss = self._loss(batch, retrieved, read_MBX, 0, noise).mean()
+        return loss, {"loss": loss.detach()}
+
+    def _read(
+        self, batch: Batch, drawn_MBS: Tensor, looked_BN: Tensor, noise: Noise
+    ) -> tuple[Batch, Batch, Tensor]:
+        """The batch, the drawn rows and then those looked up, `[M, B, S + N]`, and which they are:
+        under the rule of this step."""
+        read_MBX = join(drawn_MBS, looked_BN)
+        with self.timer("fetch"):
+            retrieved = self.history.fetch(batch, read_MBX)
+        if self.changes is None:
+            return batch, retrieved, read_MBX
+        return *self.changes(batch, retrieved, read_MBX < 0, noise.change_BX), read_MBX
 
     def draw(self, queries_BSd: Tensor, space: Space, noise: Noise) -> Draw:
         """M sampled sets of rows [M, B, S], and the greedy rows."""
@@ -136,15 +166,17 @@ class RetrievalStep(nn.Module):
         return total
 
     def _loss(
-        self, batch: Batch, retrieved: Batch, rows_MBS: Tensor, m: int, noise: Noise
+        self, batch: Batch, retrieved: Batch, rows_MBX: Tensor, m: int, noise: Noise
     ) -> Tensor:
         """Cross-entropy [B] of the classifier given set m, under this step's dropout."""
-        hide_items_BS = (noise.item_BS < self.config.item_dropout) | (rows_MBS[m] < 0)
+        unseen_BS = noise.item_BS < self.config.item_dropout  # of the drawn rows
+        hide_items_BX = rows_MBX[m] < 0
+        hide_items_BX[:, : unseen_BS.shape[1]] |= unseen_BS
         logits_BC = self.model.classify(
             batch,
             {name: values[m] for name, values in retrieved.items()},
             noise.input_B < self.config.input_dropout,
-            hide_items_BS,
+            hide_items_BX,
         )
         return F.cross_entropy(logits_BC, batch["label"], reduction="none")
 
@@ -162,6 +194,11 @@ class PlainStep(nn.Module):
         """The loss to differentiate, and detached metrics."""
         loss = F.cross_entropy(self.model.classify(batch), batch["label"])
         return loss, {"loss": loss.detach()}
+
+
+def join(drawn_MBS: Tensor, looked_BN: Tensor) -> Tensor:
+    """Drawn rows and then those that were looked up, `[M, B, S + N]`."""
+    return torch.cat([drawn_MBS, looked_BN.expand(len(drawn_MBS), -1, -1)], dim=2)
 
 
 def _unique_share(rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from raclib.batch import Batch, Split
 from raclib.models.classifier import RetrievalClassifier
 from raclib.run.config import RunSettings
+from raclib.training.rule_changes import RuleChanges
 from raclib.training.step import History
 
 
@@ -56,6 +57,11 @@ class Task(Protocol):
         self, model: RetrievalClassifier, temperature: float, device: torch.device
     ) -> dict[str, float]:
         """Numbers of this worker that are worth a curve."""
+        ...
+
+    @property
+    def changes(self) -> RuleChanges | None:
+        """Simulated rule changes of training; None where it learns from the data as they are."""
         ...
 
     def build_model(self, with_context: bool) -> RetrievalClassifier:

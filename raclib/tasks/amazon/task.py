@@ -6,6 +6,7 @@ from raclib.models.classifier import RetrievalClassifier
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, STANDARDIZED, build_model
+from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.corpus_task import CorpusTask
 
 
@@ -16,11 +17,18 @@ class AmazonTask(CorpusTask):
 
     num_classes = NUM_CLASSES
 
-    def __init__(self, config: AmazonConfig, corpus: Corpus, client: CorpusClient) -> None:
+    def __init__(
+        self,
+        config: AmazonConfig,
+        corpus: Corpus,
+        client: CorpusClient,
+        base: BaseScores | None = None,
+    ) -> None:
         rule, cutoff = RatingRule(config.rule), date_to_ms(config.rule.cutoff)
-        super().__init__(config, corpus, client, rule, INPUTS, STANDARDIZED, cutoff)
+        what = rule, INPUTS, STANDARDIZED, cutoff
+        super().__init__(config, corpus, client, *what, base=base)
 
-    def build_model(self, with_context: bool) -> RetrievalClassifier:
-        """A model with fresh weights."""
+    def build_perceivers(self, with_context: bool) -> RetrievalClassifier:
+        """The paper's networks over the parts of a review."""
         sizes = self.key_dim, self.num_classes
         return build_model(self.config, self.statistics, *sizes, with_context)

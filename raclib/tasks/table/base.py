@@ -25,9 +25,13 @@ class BaseScores:
     classifiers: OutOfFold
     read: FeatureReader
 
+    def log_probs(self, rows: np.ndarray) -> np.ndarray:
+        """Log-probabilities of the classes for rows by id, `[N, C]` float32."""
+        return self.classifiers.log_probs(self.read, rows)
+
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """Probabilities of the classes for rows by id, `[N, C]` float32."""
-        return np.exp(self.classifiers.log_probs(self.read, rows))
+        return np.exp(self.log_probs(rows))
 
 
 def prepare_base(config: TableConfig, corpus: Corpus) -> tuple[Corpus, BaseScores | None]:

@@ -3,8 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeFloat, OpenUnitInterval, PositiveFloat, PositiveInt
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenUnitInterval,
+    PositiveFloat,
+    PositiveInt,
+)
 
+from raclib.errors import UserError
 from raclib.ingest.columns import ColumnsConfig
 from raclib.ingest.config import EncoderConfig, KeyConfig
 from raclib.ingest.times import TimeUnit
@@ -47,6 +55,25 @@ class TableRetrievalConfig(RetrievalConfig):
     """What the classifier sees of a drawn row: its label alone, or its inputs too."""
     key_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Type in which keys are held on the device."""
+    nearest: list[PositiveInt] = field(default_factory=list)
+    """Nearest rows that are looked up beside those drawn, of each stratum of age."""
+    strata: list[PositiveInt] = field(default_factory=list)
+    """Where each stratum ends, in labels known before the example; rising."""
+    newest: NonNegativeInt = 0
+    """Rows whose labels became known last, looked up too."""
+
+    @property
+    def num_looked(self) -> int:
+        """Rows that are looked up for an example without a draw."""
+        return sum(self.nearest) + self.newest
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.nearest) != len(self.strata) or sorted(set(self.strata)) != self.strata:
+            raise UserError(
+                f"retrieval.strata: {self.strata} must rise and be as many as retrieval.nearest, "
+                f"{self.nearest}; give both"
+            )
 
 
 @dataclass
@@ -57,6 +84,9 @@ class TableTrainConfig(TrainConfig):
     """Passes over the training examples."""
     fetch_timeout_s: PositiveFloat = 120.0
     """Seconds after which a fetch of rows gives up."""
+    changed_share: ClosedUnitInterval = 0.0
+    """Share of the examples of a batch that are learned under a simulated change of the labelling
+    rule, so that recent rows are trusted where they contradict what was learned."""
 
 
 @dataclass
@@ -100,6 +130,10 @@ class TableSettings(RunSettings):
     """How servers get at shards: mmap, where every node sees the corpus; hydrate, each node copies
     its shards to its own storage, once; range, wide rows are read where they lie."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    base: BaseConfig = field(default_factory=lambda: BaseConfig(kind="perceiver"))
+    reader: Literal["copy", "perceiver"] = "perceiver"
+    """What reads the retrieved rows. copy: a vote of their labels, weighed by what was learned,
+    mixed with the base classifier's answer; perceiver: the paper's network."""
     key: KeyConfig = field(default_factory=KeyConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     retrieval: TableRetrievalConfig = field(default_factory=TableRetrievalConfig)
@@ -110,6 +144,14 @@ class TableSettings(RunSettings):
     def corpus_uri(self) -> str:
         """Where the corpus is, or will be."""
         return self.corpus or f"{self.storage_path}/corpora/{self.name}"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reader == "copy" and self.base.kind == "perceiver":
+            raise UserError(
+                "base.kind: perceiver has no answers before it is trained, and the reader copy "
+                "starts from them; choose another base, or the reader perceiver"
+            )
 
 
 @dataclass
@@ -150,12 +192,12 @@ class TableKeyConfig(KeyConfig):
     """pca and random: a projection of all columns, fitted on rows known before the cutoff only;
     supervised: pca, and a map fitted so that rows of one label are near; first: the first
     dimensions of all columns."""
-    dim: PositiveInt = 64
+    dim: PositiveInt = 128
     """Dimensions of that projection, at most; fewer where the table is narrower."""
     entity_weight: NonNegativeFloat = 1.5
     """Length of the part of an id, in units of the projection's: at 1.5 rows of one id are nearer
     than rows that are alike otherwise."""
-    base_weight: NonNegativeFloat = 0.0
+    base_weight: NonNegativeFloat = 1.0
     """Root mean square distance of a part for the base classifier's answers, where the rest has 1;
     0 for no such part. The corpus gets a version with these keys once the base is fitted."""
 
@@ -178,8 +220,14 @@ class TablePerceiverConfig(PerceiverConfig):
 class TableDrawConfig(TableRetrievalConfig):
     """The draw, what is read of a drawn row, and how keys are held."""
 
-    num_draws: PositiveInt = 8
+    num_draws: NonNegativeInt = 0
     """Rows drawn for an example (kappa)."""
+    nearest: list[PositiveInt] = field(default_factory=lambda: [32, 32, 32, 32])
+    """Nearest rows that are looked up beside those drawn, of each stratum of age."""
+    strata: list[PositiveInt] = field(default_factory=lambda: [500, 2_000, 8_000, 32_000])
+    """Where each stratum ends, in labels known before the example; rising."""
+    newest: NonNegativeInt = 16
+    """Rows whose labels became known last, looked up too."""
     max_temperature: PositiveFloat = 0.05
     """Softmax temperature of the draw at the first step; decays exponentially ..."""
     min_temperature: PositiveFloat = 0.01
@@ -192,12 +240,19 @@ class TableDrawConfig(TableRetrievalConfig):
 class TableFitConfig(TableTrainConfig):
     """The optimiser, its schedule, the passes over the examples."""
 
-    num_epochs: PositiveInt = 8
+    num_epochs: PositiveInt = 16
     """Passes over the training examples."""
     batch_size: PositiveInt = 128
     """Examples a step, over all workers together."""
+    learning_rate: PositiveFloat = 3e-3
+    """Base learning rate of AdamW."""
+    weight_decay: NonNegativeFloat = 1e-3
+    """AdamW's weight decay."""
     retrieval_lr_factor: PositiveFloat = 1.0
     """Learning rate of the query generator, in units of the base rate."""
+    changed_share: ClosedUnitInterval = 0.3
+    """Share of the examples of a batch that are learned under a simulated change of the labelling
+    rule, so that recent rows are trusted where they contradict what was learned."""
 
 
 @dataclass
@@ -229,6 +284,9 @@ class TableConfig(TableSettings):
     predict_unlabelled: bool = False
     """Predict the rows without a label too, into <storage_path>/<name>/unlabelled.parquet."""
     base: BaseConfig = field(default_factory=BaseConfig)
+    reader: Literal["copy", "perceiver"] = "copy"
+    """What reads the retrieved rows. copy: a vote of their labels, weighed by what was learned,
+    mixed with the base classifier's answer; perceiver: the paper's network."""
     key: TableKeyConfig = field(default_factory=TableKeyConfig)
     split: TableSplitConfig = field(default_factory=TableSplitConfig)
     model: TablePerceiverConfig = field(default_factory=TablePerceiverConfig)

@@ -2,24 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from raclib.batch import Batch, Split, to_tensors
 from raclib.corpus import Corpus, CorpusClient
 from raclib.corpus.manifest import TIME
 from raclib.errors import UserError
 from raclib.ingest.key_shards import EVENT_TIME
+from raclib.ingest.keys import KeyTransform
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.shared_keys import load_shared
+from raclib.retrieval.table import QuantizedKeys
+from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import SplitConfig, TableSettings
+from raclib.tasks.table.context import Context, age_unit, strata_of, with_copy_reader
 from raclib.tasks.table.history import TableHistory, input_statistics
-from raclib.tasks.table.reader import Labelling, TableReader
+from raclib.tasks.table.reader import BaseAnswers, Labelling, TableReader
 from raclib.tasks.table.splits import make_splits
 from raclib.training.examples import Order, stream_examples
+from raclib.training.rule_changes import RuleChanges
 
 
 class CorpusTask(ABC):
@@ -34,6 +41,7 @@ class CorpusTask(ABC):
         standardized: Those of them whose mean and deviation it asks for.
         cutoff: ms since 1970; labels of training and validation rows were known earlier.
         split: Sizes of the splits; those of the configuration by default.
+        base: Answers of the base classifier, for the reader copy.
 
     Attributes:
         num_classes: Number of classes.
@@ -53,8 +61,10 @@ class CorpusTask(ABC):
         standardized: tuple[str, ...],
         cutoff: int,
         split: SplitConfig | None = None,
+        base: BaseScores | None = None,
     ) -> None:
         self.config, self.corpus, self.client = config, corpus, client
+        self._found: dict[Split, Tensor] = {}
         fetch = partial(client.fetch, timeout=config.train.fetch_timeout_s)
         self.event = EVENT_TIME if EVENT_TIME in corpus.fields else TIME
         self.reader = TableReader(fetch, inputs, labelling, self.event)
@@ -64,6 +74,9 @@ class CorpusTask(ABC):
         self.statistics = input_statistics(
             self.reader, self.splits.train, standardized, config.seed
         )
+        if config.reader == "copy":
+            assert base is not None
+            self.reader = replace(self.reader, base=self._answers(base))
         self.order = Order(
             self.splits.train, config.train.batch_size, config.train.num_epochs, config.seed
         )
@@ -103,7 +116,48 @@ class CorpusTask(ABC):
         else:
             keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
         with_inputs = self.config.retrieval.retrieve == "row"
-        return TableHistory(keys, self.reader, self.config.split.window, with_inputs)
+        context = self._context(split, keys) if self._reads_context else None
+        return TableHistory(keys, self.reader, self.config.split.window, with_inputs, context)
+
+    @cached_property
+    def base_part(self) -> slice:
+        """Where the base classifier's scores lie in a key; an empty slice if they do not."""
+        return KeyTransform.of(self.corpus).parts["base"]
+
+    @property
+    def changes(self) -> RuleChanges | None:
+        """Simulated rule changes of training."""
+        share = self.config.train.changed_share
+        if not share:
+            return None
+        return RuleChanges(share, self.num_classes, self.key_dim, self.base_part)
+
+    @property
+    def _reads_context(self) -> bool:
+        """Whether more is asked of rows than the labels of those drawn."""
+        config = self.config
+        return bool(
+            config.reader == "copy" or config.retrieval.num_looked or config.train.changed_share
+        )
+
+    def _context(self, split: Split, keys: KeySet) -> Context:
+        rows = slice(None) if keys.rows_K is None else keys.rows_K.cpu().numpy()
+        events = self.read_event_times()
+        unit = age_unit(self.corpus.read(TIME), self.cutoff)
+        strata = strata_of(self.config.retrieval)
+        context = Context(strata, keys, self.read_labels()[rows], events[rows], unit)
+        if split not in self._found:  # a split is predicted many times
+            mine = self.examples(split)
+            own = KeySet.load(self.corpus, rows=mine).keys
+            assert not isinstance(own, QuantizedKeys)
+            self._found[split] = context.search(own, events[mine]).cpu()
+        context.remember(self.examples(split), self._found[split])
+        return context
+
+    def _answers(self, base: BaseScores) -> BaseAnswers:
+        splits = self.splits
+        rows = np.unique(np.concatenate([splits.train, splits.validation, splits.test]))
+        return BaseAnswers(rows, base.log_probs(rows))
 
     def diagnostics(
         self, model: RetrievalClassifier, temperature: float, device: torch.device
@@ -128,6 +182,14 @@ class CorpusTask(ABC):
         (dim,) = self.corpus.fields["key"].shape
         return dim
 
-    @abstractmethod
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights."""
+        perceivers = self.build_perceivers(with_context)
+        if not with_context or self.config.reader == "perceiver":
+            return perceivers
+        sizes = self.num_classes, self.key_dim
+        return with_copy_reader(perceivers, self.config.retrieval, *sizes)
+
+    @abstractmethod
+    def build_perceivers(self, with_context: bool) -> RetrievalClassifier:
+        """The paper's networks, over the task's own tokens, with fresh weights."""

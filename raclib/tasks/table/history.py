@@ -7,6 +7,7 @@ from torch import Tensor
 from raclib.batch import Batch, to_tensors
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
+from raclib.tasks.table.context import Context
 from raclib.tasks.table.reader import TableReader
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
@@ -20,11 +21,20 @@ class TableHistory:
         keys: Keys and times of the rows that may be retrieved.
         reader: Reads the rows drawn.
         window: Rows of the window.
-        with_inputs: Whether a drawn row's inputs are read, beside its label.
+        with_inputs: Whether a row's inputs are read, beside its label.
+        context: Looks rows up without a draw, and knows of all what a reader may ask; None where
+            all rows are drawn and their label is all that is read of them.
     """
 
-    def __init__(self, keys: KeySet, reader: TableReader, window: int, with_inputs: bool) -> None:
-        self.keys, self.reader, self.window = keys, reader, window
+    def __init__(
+        self,
+        keys: KeySet,
+        reader: TableReader,
+        window: int,
+        with_inputs: bool,
+        context: Context | None = None,
+    ) -> None:
+        self.keys, self.reader, self.window, self.context = keys, reader, window, context
         self.fields = reader.inputs if with_inputs else ()
 
     def select(self, batch: Batch) -> tuple[Tensor | QuantizedKeys, Tensor, Tensor]:
@@ -32,13 +42,24 @@ class TableHistory:
         lo_B, hi_B = self.keys.window(batch["time"], self.window)
         return self.keys.keys, lo_B, hi_B
 
+    def look(self, batch: Batch) -> Tensor:
+        """Rows that are looked up, `[B, N]`."""
+        if self.context is None:
+            return torch.empty(
+                len(batch["time"]), 0, dtype=torch.int64, device=batch["time"].device
+            )
+        return self.context.look(batch)
+
     def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
-        """Label (and inputs, where full rows are retrieved) of drawn rows."""
+        """Label (and inputs, where full rows are retrieved) of rows; what the context knows."""
+        known = {} if self.context is None else self.context.describe(batch, rows_MBS)
+        if known and not self.fields:
+            return known
         # Where too few rows are eligible a draw is -1; row 0 stands in and the classifier's mask
         # keeps it unseen.
         ids = self.keys.row_ids(rows_MBS.clamp(min=0)).flatten().cpu().numpy()
         found = self.reader.read(ids, self.fields)
-        return {
+        return known | {
             name: values.unflatten(0, rows_MBS.shape)
             for name, values in to_tensors(found, rows_MBS.device).items()
         }

@@ -25,6 +25,23 @@ class Labelling(Protocol):
 
 
 @dataclass(frozen=True)
+class BaseAnswers:
+    """What a base classifier that did not see them says of examples.
+
+    Attributes:
+        rows: Ids of the examples, int64 `[X]`, rising.
+        log_probs_XC: Log-probabilities of the classes, float32.
+    """
+
+    rows: np.ndarray
+    log_probs_XC: np.ndarray
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """Those of some of them."""
+        return self.log_probs_XC[np.searchsorted(self.rows, rows)]
+
+
+@dataclass(frozen=True)
 class TableReader:
     """Fetches rows of the corpus and derives their labels. Small and picklable.
 
@@ -33,16 +50,20 @@ class TableReader:
         inputs: Fields that a model reads of a row.
         labelling: Makes the labels.
         time: Field with the time of a row itself, where `time` is when its label was known.
+        base: Answers of the base classifier for examples, where a model reads them.
     """
 
     fetch: Fetch
     inputs: tuple[str, ...]
     labelling: Labelling
     time: str = "time"
+    base: BaseAnswers | None = None
 
     def examples(self, rows: np.ndarray) -> Arrays:
-        """Inputs, key, time and label of rows to predict, arrays `[N, ...]`."""
-        found = self.read(rows, (*self.inputs, "key", self.time))
+        """Inputs, key, time, label and id (`row`) of rows to predict, arrays `[N, ...]`."""
+        found = self.read(rows, (*self.inputs, "key", self.time)) | {"row": rows}
+        if self.base is not None:
+            found["base"] = self.base.of(rows)
         return {"time" if name == self.time else name: array for name, array in found.items()}
 
     def read(self, rows: np.ndarray, fields: tuple[str, ...]) -> Arrays:

@@ -9,6 +9,7 @@ from raclib.ingest.features import FeatureEncoder
 from raclib.models.classifier import RetrievalClassifier
 from raclib.models.perceiver_reader import build_perceivers
 from raclib.models.tokens import TableShape, TableTokens
+from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import TableConfig
 from raclib.tasks.table.corpus_task import CorpusTask
 from raclib.tasks.table.history import Statistics
@@ -23,7 +24,13 @@ class TableTask(CorpusTask):
 
     config: TableConfig
 
-    def __init__(self, config: TableConfig, corpus: Corpus, client: CorpusClient) -> None:
+    def __init__(
+        self,
+        config: TableConfig,
+        corpus: Corpus,
+        client: CorpusClient,
+        base: BaseScores | None = None,
+    ) -> None:
         about = About.of(corpus)
         self.num_classes = len(about.classes)
         self.num_codes = FeatureEncoder.load(corpus.uri).num_codes
@@ -31,10 +38,10 @@ class TableTask(CorpusTask):
         standardized = tuple(name for name in ("embedding",) if name in inputs)
         split = config.split.of(int(np.searchsorted(corpus.read("time"), about.cutoff)))
         what = StoredLabel(), inputs, standardized, about.cutoff, split
-        super().__init__(config, corpus, client, *what)
+        super().__init__(config, corpus, client, *what, base=base)
 
-    def build_model(self, with_context: bool) -> RetrievalClassifier:
-        """A model with fresh weights."""
+    def build_perceivers(self, with_context: bool) -> RetrievalClassifier:
+        """The paper's networks over the columns of the table."""
         shape = table_shape(self.corpus, self.num_codes, self.statistics)
         sizes = self.key_dim, self.num_classes
         return build_table_model(self.config, shape, *sizes, with_context)
