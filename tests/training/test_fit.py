@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,26 +85,14 @@ def test_what_has_ended_is_not_done_again(store, tiny_config, logger, uninterrup
     np.testing.assert_array_equal(found.test.label, uninterrupted[0].test.label)
 
 
-def test_an_interrupted_run_continues_to_the_same_end(store, tiny_run, logger, uninterrupted):
-    def fail():
-        raise RuntimeError("power cut")
-
-    config = tiny_run(
-        train=tiny_run().train.__class__(**{**vars(tiny_run().train), "max_failures": 0})
-    )
-    with pytest.raises(Exception, match="power cut"):
-        fit_run(store, config, logger_that(logger, {10: fail}))
-    found = fit_run(store, config, logger)
-    assert_equal_runs(found, uninterrupted[0])
-    steps = logged_steps(logger)
-    # Steps 9 and 10 came after the checkpoint at 8: they are done twice, the others once.
-    assert sorted(steps) == sorted([*range(1, 17), 9, 10])
-
-
-def test_killed_servers_and_a_killed_worker_are_replaced(
+@pytest.mark.slow
+def test_an_interrupted_run_with_killed_servers_and_a_killed_worker_comes_to_the_same_end(
     pids, store, tiny_run, logger, uninterrupted
 ):
     before = pids(store)
+
+    def fail():
+        raise RuntimeError("power cut")
 
     def kill_servers():
         for pid in before:
@@ -113,24 +101,30 @@ def test_killed_servers_and_a_killed_worker_are_replaced(
     def kill_worker():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    interrupter = logger_that(logger, {6: kill_servers, 10: kill_worker})
-    found = fit_run(store, tiny_run(), interrupter, local=False)
-    assert_equal_runs(found, uninterrupted[0])
+    config = tiny_run()
+    fails_once = replace(config, train=replace(config.train, max_failures=0))
+    with pytest.raises(Exception, match="power cut"):
+        interrupter = logger_that(logger, {6: kill_servers, 10: fail})
+        fit_run(store, fails_once, interrupter, local=False)
     assert not set(before) & set(pids(store))
+    found = fit_run(store, config, logger_that(logger, {14: kill_worker}), local=False)
+    assert_equal_runs(found, uninterrupted[0])
+    steps = logged_steps(logger)
+    # Steps 9 and 10 came after the checkpoint at 8: they are done twice, those before it once.
+    assert steps[:16] == [*range(1, 11), *range(9, 15)]
+    # The worker was killed two steps after a checkpoint of which Ray Train may not have known.
+    assert steps[16:] in ([*range(9, 17)], [*range(13, 17)])
 
 
 def logged_steps(logger):
     from mlflow.tracking import MlflowClient
 
-    return [
-        point.step for point in MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
-    ]
+    points = MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
+    return [point.step for point in sorted(points, key=lambda point: point.timestamp)]
 
 
 def test_a_mistake_in_a_worker_is_one_line_and_not_retried(store, tiny_run, logger):
-    config = tiny_run(
-        train=type(tiny_run().train)(**{**vars(tiny_run().train), "learning_rate": 1e30})
-    )
+    config = tiny_run(train=replace(tiny_run().train, learning_rate=1e30))
     with pytest.raises(UserError, match="NaN or infinity: lower the learning rate"):
         fit_run(store, config, logger)
 
