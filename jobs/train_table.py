@@ -2,11 +2,12 @@
 """From a table of your own to a comparison over time: retrieval beside a classifier without it."""
 
 from raclib.errors import UserError
+from raclib.evaluation.ours import RETRIEVAL
 from raclib.run.cli import main
 from raclib.run.paths import resolve
 from raclib.serving.compare_table import compare_table
 from raclib.serving.table_predictor import TablePredictor
-from raclib.serving.train_table import RETRIEVAL, Trained, train_table
+from raclib.serving.train_table import Trained, train_table
 from raclib.serving.unlabelled import predict_unlabelled
 from raclib.tasks.table.config import TableConfig
 from raclib.tasks.table.recipe import TableRecipe

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from raclib.evaluation.ours import OURS
 from raclib.evaluation.over_time import compare, gaps
 from raclib.evaluation.report import plot_over_time, print_table
 from raclib.run.tracking import RunLogger
 from raclib.tasks.table.corpus_task import CorpusTask
 
 BEFORE, AFTER = 0, 1
-# Every other method is a rival.
-OURS = frozenset({"retrieval", "refit + retrieval"})
 
 
 @dataclass(frozen=True)

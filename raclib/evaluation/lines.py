@@ -3,7 +3,7 @@
 What a line is told, such as how many neighbours vote, is chosen on rows known before the cutoff.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,14 +12,18 @@ import torch
 
 from raclib.evaluation.baselines import neighbour_votes, recent_share
 from raclib.evaluation.choice import Choice
-from raclib.evaluation.refit import SEED, FeaturesOf, Refits, Refittable, make_refits
+from raclib.evaluation.ours import REFIT_RETRIEVAL, RETRIEVAL, weigh, with_refit
+from raclib.evaluation.refit import SEED, Refits, Refittable, make_refits
 from raclib.evaluation.rivals import adaptive_forest
+from raclib.ingest.base_scores import FeaturesOf
 from raclib.models.base import BaseConfig, out_of_fold
 from raclib.models.base.config import Kind
 from raclib.models.base.refit import LabelledRows
 from raclib.retrieval.keys import KeySet
+from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import TableEvaluateConfig
 from raclib.tasks.table.corpus_task import CorpusTask
+from raclib.training.fitted import Fitted
 
 RECENT, NEIGHBOURS, NO_CONTEXT = "recent rates", "nearest neighbours", "no context"
 REFIT, REFIT_RECENT, FOREST = "refit", "refit, recent rows", "adaptive forest"
@@ -50,6 +54,41 @@ def new_base(task: CorpusTask, read: FeaturesOf, kind: Kind = "linear") -> Refit
     config, known = BaseConfig(kind=kind), task.corpus.read("time") < task.cutoff
     what = task.read_labels(), task.num_classes, known, SEED
     return Refittable(config, read, out_of_fold(config, read, *what))
+
+
+def refittable(task: CorpusTask, base: BaseScores | None, read: FeaturesOf) -> Refittable:
+    """The base classifier, or logistic regression where that is not one to fit again.
+
+    Args:
+        task: What is predicted.
+        base: Answers of its base classifier; None where that is trained like the model.
+        read: What a base classifier sees of rows.
+    """
+    if base and task.config.base.kind in FITTED:
+        return Refittable(task.config.base, base.read, base.classifiers)
+    return new_base(task, read)
+
+
+def add_ours(
+    task: CorpusTask, lines: Lines, ours: Mapping[str, Fitted], has_base: bool
+) -> dict[str, np.ndarray]:
+    """All methods in the order in which they are shown: lines, then ours.
+
+    Args:
+        task: Its test examples are answered.
+        lines: The simple methods.
+        ours: Trained models with retrieval.
+        has_base: Whether the reader has a base classifier beside it, and is weighed against it.
+    """
+    found = dict(lines.probabilities)
+    for name, fitted in ours.items():
+        found[name] = fitted.test.probability
+        if has_base:
+            found[name] = weigh(task, [fitted.test.probability, found[NO_CONTEXT]])
+        if has_base and task.reads_base and name == RETRIEVAL:
+            refits = lines.refits.all
+            found[REFIT_RETRIEVAL] = with_refit(task, fitted.weights, refits, lines.data)
+    return found
 
 
 def make_lines(task: CorpusTask, base: Refittable, no_context: np.ndarray) -> Lines:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from raclib.evaluation.choice import Choice
 from raclib.evaluation.fits import SEED, RayFits
-from raclib.models.base import BaseConfig, Features, OutOfFold
+from raclib.ingest.base_scores import FeaturesOf
+from raclib.models.base import BaseConfig, OutOfFold
 from raclib.models.base.refit import (
     FitAll,
     LabelledRows,
@@ -18,17 +19,6 @@ from raclib.models.base.refit import (
     rows_of_refits,
 )
 from raclib.tasks.table.config import TableEvaluateConfig
-
-
-class FeaturesOf(Protocol):
-    """Reads what a base classifier sees of rows; can be pickled."""
-
-    @property
-    def checksum(self) -> str:
-        """Differs where features do."""
-
-    def __call__(self, rows: np.ndarray) -> Features:
-        """Features of rows by id."""
 
 
 @dataclass(frozen=True)

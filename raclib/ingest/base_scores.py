@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -72,8 +72,41 @@ def to_features(
     )
 
 
+class FeaturesOf(Protocol):
+    """Reads what a base classifier sees of rows; can be pickled."""
+
+    @property
+    def checksum(self) -> str:
+        """Differs where features do."""
+
+    def __call__(self, rows: np.ndarray) -> Features:
+        """Features of rows by id."""
+
+
 def with_base(
     corpus: Corpus, config: BaseConfig, num_codes: tuple[int, ...], num_classes: int, cutoff: int
+) -> tuple[Corpus, OutOfFold]:
+    """`add_base` for the corpus of a table.
+
+    Args:
+        corpus: The newest version.
+        config: Which classifier.
+        num_codes: Codes of each category.
+        num_classes: Number of classes.
+        cutoff: ms since 1970; a label that became known from then on is not looked at.
+    """
+    label = corpus.read("label").astype(np.int64)
+    return add_base(corpus, config, FeatureReader(corpus, num_codes), label, num_classes, cutoff)
+
+
+def add_base(
+    corpus: Corpus,
+    config: BaseConfig,
+    read: FeaturesOf,
+    label_N: np.ndarray,
+    num_classes: int,
+    cutoff: int,
+    said: Mapping[str, Any] | None = None,
 ) -> tuple[Corpus, OutOfFold]:
     """A version of the corpus with the base classifier's scores, and the classifiers.
 
@@ -83,19 +116,21 @@ def with_base(
     Args:
         corpus: The newest version.
         config: Which classifier.
-        num_codes: Codes of each category.
+        read: What it sees of rows.
+        label_N: Labels of all rows, int64.
         num_classes: Number of classes.
         cutoff: ms since 1970; a label that became known from then on is not looked at.
+        said: JSON values, what else the scores depend on.
 
     Raises:
         UserError: if too few labels were known, or what is needed is not there.
     """
-    request = json.loads(json.dumps({**asdict(config), "cutoff": cutoff}))
+    asked = {**asdict(config), "cutoff": cutoff, **(said or {})}
+    request = json.loads(json.dumps(asked))
     if corpus.provenance.get(BASE) == request:
         return corpus, _load(_uri(corpus, request), len(corpus))
-    read = FeatureReader(corpus, num_codes)
-    label, known = corpus.read("label").astype(np.int64), corpus.read("time") < cutoff
-    fitted = out_of_fold(config, read, label, num_classes, known, SEED)
+    known = corpus.read("time") < cutoff
+    fitted = out_of_fold(config, read, label_N, num_classes, known, SEED)
     _save(fitted, _uri(corpus, request))
     width = fitted.base.field_dim
     with tqdm(total=len(corpus), desc="base scores", unit=" rows") as progress:
@@ -111,7 +146,12 @@ def with_base(
 
 def load_base(corpus: Corpus, request: Mapping[str, Any] | None = None) -> FittedBase:
     """The base classifier whose scores a corpus holds, or that of an earlier request."""
-    return _load(_uri(corpus, request or corpus.provenance[BASE]), len(corpus)).base
+    return load_folds(corpus, request).base
+
+
+def load_folds(corpus: Corpus, request: Mapping[str, Any] | None = None) -> OutOfFold:
+    """The same, with the classifiers that did not see a fold."""
+    return _load(_uri(corpus, request or corpus.provenance[BASE]), len(corpus))
 
 
 def _uri(corpus: Corpus, request: Mapping[str, Any]) -> str:

@@ -1,8 +1,7 @@
 """What a trained run on a table is worth beside lines that learn less."""
 
 from raclib.evaluation.comparison import Wording, evaluate, report
-from raclib.evaluation.lines import FITTED, NO_CONTEXT, make_lines, new_base
-from raclib.evaluation.refit import Refittable
+from raclib.evaluation.lines import NO_CONTEXT, add_ours, make_lines, refittable
 from raclib.ingest.base_scores import FeatureReader
 from raclib.serving.train_table import Trained
 from raclib.tasks.table.config import TableConfig
@@ -14,25 +13,18 @@ def compare_table(trained: Trained) -> None:
     Args:
         trained: What the run came to, its MLflow run open.
     """
-    task, loggers = trained.task, dict(trained.loggers)
-    ours = {name: fitted.test.probability for name, fitted in trained.fitted.items()}
-    rows, base = task.splits.test, trained.base
-    no_context = base.probabilities(rows) if base else ours.pop(NO_CONTEXT)
-    lines = make_lines(task, _refittable(trained), no_context)
-    for name in lines.probabilities.keys() - loggers.keys():
+    task, base, ours = trained.task, trained.base, dict(trained.fitted)
+    loggers = dict(trained.loggers)
+    rows = task.splits.test
+    no_context = base.probabilities(rows) if base else ours.pop(NO_CONTEXT).test.probability
+    read = FeatureReader(task.corpus, task.num_codes)
+    lines = make_lines(task, refittable(task, base, read), no_context)
+    methods = add_ours(task, lines, ours, base is not None)
+    for name in methods.keys() - loggers.keys():
         with trained.follow(name) as loggers[name]:
             pass
     wording = _describe(task.config)
-    comparison = evaluate(task, {**lines.probabilities, **ours}, wording)
-    report(comparison, lines.chosen, trained.job, loggers, wording)
-
-
-def _refittable(trained: Trained) -> Refittable:
-    """The base classifier, or logistic regression where that is not one to fit again."""
-    config, base = trained.task.config.base, trained.base
-    if base and config.kind in FITTED:
-        return Refittable(config, base.read, base.classifiers)
-    return new_base(trained.task, FeatureReader(trained.task.corpus, trained.task.num_codes))
+    report(evaluate(task, methods, wording), lines.chosen, trained.job, loggers, wording)
 
 
 def _describe(config: TableConfig) -> Wording:

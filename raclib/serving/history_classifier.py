@@ -21,12 +21,13 @@ from raclib.corpus import open_corpus
 from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import normalise, resolve
 from raclib.errors import UserError
+from raclib.evaluation.ours import RETRIEVAL
 from raclib.ingest.append import append_rows
 from raclib.run.cli import configure
 from raclib.run.paths import resolve as resolve_paths
 from raclib.serving.arrow import Table, batches, to_arrow, write_table
 from raclib.serving.table_predictor import TablePredictor
-from raclib.serving.train_table import RETRIEVAL, train_table
+from raclib.serving.train_table import train_table
 from raclib.tasks.table.config import TableConfig
 
 
@@ -46,8 +47,8 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
             rows that is from then on.
         ignore: Columns to leave out, such as what is known only after the label.
         base: The classifier of the row alone whose scores are kept beside it.
-        window: A row may look up the last this many rows whose label was known before it happened.
-        num_draws: Rows that are looked up for a row.
+        window: Rows are drawn from the last this many whose label was known before a row happened.
+        num_draws: Rows that learned queries draw for a row, beside those that are looked up.
         num_epochs: Passes over the training examples.
         seed: Seed of data, weights, order and draws.
         num_workers: Ray Train workers.
@@ -73,8 +74,8 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         ignore: Sequence[str] = (),
         base: str = "linear",
         window: int = 4_000,
-        num_draws: int = 8,
-        num_epochs: int = 8,
+        num_draws: int = 0,
+        num_epochs: int = 16,
         seed: int = 0,
         num_workers: int = 1,
         storage_path: str | None = None,

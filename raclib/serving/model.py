@@ -3,6 +3,8 @@
 MLflow runs this file when it loads a model (models from code), so nothing is pickled.
 """
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,24 @@ from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, Schema, TensorSpec
 from torch import Tensor
 
+from raclib.arrays import Arrays
 from raclib.corpus import open_corpus
+from raclib.corpus.mounts import choose_mount
+from raclib.corpus.reader import ShardReader
+from raclib.ingest.base_scores import load_folds
+from raclib.ingest.config import date_to_ms
 from raclib.ingest.encoders import build_encoder
 from raclib.ingest.keys import KeyTransform
+from raclib.models.base import FittedBase
 from raclib.run.cli import parse
 from raclib.serving.log import log_pyfunc
-from raclib.serving.predictor import Predictor, retrieves
+from raclib.serving.predictor import Predictor, recent_rows, retrieves
+from raclib.tasks.amazon.base import ReviewFeatures, review_features
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.corpus import TEXTS
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, build_model
+from raclib.tasks.table.reader import BaseAnswers, TableReader
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -59,7 +69,15 @@ class ReviewModel(PythonModel):
         }
         sizes = self.transform.dim, NUM_CLASSES
         model = build_model(config, statistics, *sizes, retrieves(weights))
-        self.predictor = Predictor(model, weights, corpus, INPUTS, RatingRule(config.rule), config)
+        fetch = partial(ShardReader(choose_mount(corpus, "auto")).take, corpus)
+        reader, base = TableReader(fetch, INPUTS, RatingRule(config.rule)), None
+        if config.reader == "copy":
+            folds, recent = load_folds(corpus), recent_rows(corpus)
+            answers = folds.log_probs(ReviewFeatures(corpus), recent)
+            reader = replace(reader, base=BaseAnswers(recent, answers))
+            base = partial(_score, folds.base)
+        what = reader, config, date_to_ms(config.rule.cutoff), base
+        self.predictor = Predictor(model, weights, corpus, *what)
 
     def predict(  # type: ignore[override]  # MLflow leaves the context out where it is not named
         self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -83,6 +101,10 @@ class ReviewModel(PythonModel):
             "time": time,
         }
         return self.predictor(rows)[:, 1]
+
+
+def _score(base: FittedBase, rows: Arrays) -> np.ndarray:
+    return base.log_probs(review_features(rows))
 
 
 def log_model(config: AmazonConfig, weights: dict[str, Tensor]) -> None:

@@ -1,19 +1,26 @@
 """A model trained on a table, with the table's corpus as its memory."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from raclib.corpus import open_corpus
+from raclib.arrays import Arrays
+from raclib.corpus import Corpus, open_corpus
+from raclib.corpus.mounts import choose_mount
+from raclib.corpus.reader import ShardReader
+from raclib.ingest.base_scores import FeatureReader, load_folds, to_features
 from raclib.ingest.key_shards import EVENT_TIME
 from raclib.ingest.rows import RowReader
-from raclib.serving.predictor import Predictor, retrieves
+from raclib.serving.predictor import Predictor, recent_rows, retrieves
 from raclib.tasks.table.config import TableConfig
 from raclib.tasks.table.labels import StoredLabel
-from raclib.tasks.table.recipe import ENCODE_ROWS
+from raclib.tasks.table.reader import BaseAnswers, TableReader
+from raclib.tasks.table.recipe import ENCODE_ROWS, About
 from raclib.tasks.table.task import INPUTS, build_table_model, table_shape
 
 
@@ -38,12 +45,19 @@ class TablePredictor:
         # Mean and deviation come with the weights.
         sizes = {name: field.shape for name, field in corpus.fields.items() if name == "embedding"}
         statistics = {name: (torch.zeros(size), torch.ones(size)) for name, size in sizes.items()}
-        shape = table_shape(corpus, self.reader.features.num_codes, statistics)
-        num_classes = len(self.reader.classes.names)
-        key_dim, with_context = self.reader.keys.dim, retrieves(weights)
-        model = build_table_model(config, shape, key_dim, num_classes, with_context)
-        inputs = tuple(name for name in INPUTS if name in corpus.fields)
-        self._predict = Predictor(model, weights, corpus, inputs, StoredLabel(), config)
+        num_codes, num_classes = self.reader.features.num_codes, len(self.reader.classes.names)
+        shape = table_shape(corpus, num_codes, statistics)
+        dims = self.reader.keys.dim, num_classes
+        model = build_table_model(config, shape, *dims, retrieves(weights))
+        rows = _table_reader(corpus)
+        self._base = None
+        if config.reader == "copy":
+            folds, recent = load_folds(corpus), recent_rows(corpus)
+            answers = folds.log_probs(FeatureReader(corpus, num_codes), recent)
+            rows = replace(rows, base=BaseAnswers(recent, answers))
+            self._base = folds.base
+        what = rows, config, About.of(corpus).cutoff, self._score if self._base else None
+        self._predict = Predictor(model, weights, corpus, *what)
 
     def __call__(self, rows: pa.Table) -> np.ndarray:
         """Probabilities of the classes, float32 `[N, C]`.
@@ -64,3 +78,15 @@ class TablePredictor:
     def _predict_piece(self, rows: pa.Table) -> np.ndarray:
         found = self.reader.encode(rows)
         return self._predict({**found, "time": found[EVENT_TIME]})
+
+    def _score(self, rows: Arrays) -> np.ndarray:
+        assert self._base is not None
+        features = to_features(rows, self.reader.features.num_codes, len(rows["time"]))
+        return self._base.log_probs(features)
+
+
+def _table_reader(corpus: Corpus) -> TableReader:
+    """Reads rows of the corpus of a table, without servers."""
+    inputs = tuple(name for name in INPUTS if name in corpus.fields)
+    fetch = partial(ShardReader(choose_mount(corpus, "auto")).take, corpus)
+    return TableReader(fetch, inputs, StoredLabel(), EVENT_TIME)

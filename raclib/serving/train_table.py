@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from raclib.corpus import CorpusStore
+from raclib.evaluation.lines import NO_CONTEXT
+from raclib.evaluation.ours import RETRIEVAL
 from raclib.run.cluster import connect
 from raclib.run.shared import check_shared, check_tracking
 from raclib.run.tracking import RunLogger, environment_tags, flatten, track
@@ -17,8 +19,6 @@ from raclib.tasks.table.task import TableTask
 from raclib.training.claim import check_claim, claim
 from raclib.training.fit import fit
 from raclib.training.fitted import Fitted
-
-RETRIEVAL, BASE = "retrieval", "no context"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def train_table(config: TableConfig) -> Iterator[Trained]:
         with CorpusStore.start(corpus, config.num_servers, config.replicas, config.mount) as store:
             task = TableTask(config, corpus, store.client(), base)
             claim(run_uri, params)
-            for name in (RETRIEVAL,) if base else (BASE, RETRIEVAL):
+            for name in (RETRIEVAL,) if base else (NO_CONTEXT, RETRIEVAL):
                 with follow(name) as loggers[name]:
                     fitted[name] = fit(task, config, name == RETRIEVAL, loggers[name])
                     if name == RETRIEVAL:

@@ -1,15 +1,21 @@
-"""What a base classifier sees of reviews."""
+"""The base classifier of reviews: what it sees, and its answers as a field of the corpus."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from raclib.arrays import Arrays
 from raclib.corpus import Corpus
 from raclib.corpus.mounts import choose_mount
 from raclib.corpus.reader import ShardReader
-from raclib.ingest.base_scores import checksum_of
+from raclib.ingest.base_scores import add_base, checksum_of
+from raclib.ingest.config import date_to_ms
 from raclib.models.base import Features
+from raclib.tasks.amazon.config import AmazonConfig
+from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS
+from raclib.tasks.table.base import BaseScores
 
 
 class ReviewFeatures:
@@ -33,9 +39,24 @@ class ReviewFeatures:
 
     def __call__(self, rows: np.ndarray) -> Features:
         """Features of reviews by id."""
-        found = self._shards.take(self.corpus, rows, INPUTS)
-        # Votes are counts with a long tail.
-        votes_N = np.log1p(np.maximum(found["helpful_vote"], 0))
-        numbers = np.stack([votes_N, found["verified_purchase"].astype(np.float32)], axis=1)
-        none = np.empty((len(rows), 0), np.int32)
-        return Features(numbers.astype(np.float32), none, embedding=found["embedding"])
+        return review_features(self._shards.take(self.corpus, rows, INPUTS))
+
+
+def review_features(found: Arrays) -> Features:
+    """Reviews, as the corpus holds them, as a base classifier sees them."""
+    # Votes are counts with a long tail.
+    votes_N = np.log1p(np.maximum(found["helpful_vote"], 0))
+    numbers = np.stack([votes_N, found["verified_purchase"].astype(np.float32)], axis=1)
+    none = np.empty((len(votes_N), 0), np.int32)
+    return Features(numbers.astype(np.float32), none, embedding=found["embedding"])
+
+
+def prepare_review_base(config: AmazonConfig, corpus: Corpus) -> tuple[Corpus, BaseScores | None]:
+    """A version of the corpus with the scores of the base classifier; None for the paper's own."""
+    if config.base.kind == "perceiver":
+        return corpus, None
+    read, rule = ReviewFeatures(corpus), RatingRule(config.rule)
+    label_N = rule({name: corpus.read(name) for name in rule.fields})
+    what = label_N, NUM_CLASSES, date_to_ms(config.rule.cutoff)
+    extended, fitted = add_base(corpus, config.base, read, *what, {"rule": asdict(config.rule)})
+    return extended, BaseScores(fitted, ReviewFeatures(extended))

@@ -11,6 +11,7 @@ from raclib.models.fourier import FourierEmbedding
 from raclib.models.perceiver_reader import build_perceivers
 from raclib.models.standardize import Standardize
 from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
+from raclib.tasks.table.context import read_by
 from raclib.tasks.table.history import Statistics
 
 INPUTS = ("embedding", "helpful_vote", "verified_purchase")
@@ -58,7 +59,7 @@ def build_model(
         num_classes: Classes, of examples and of retrieved rows.
         with_context: False for the classifier that retrieves nothing.
     """
-    return build_perceivers(
+    model = build_perceivers(
         config.model,
         config.retrieval,
         partial(ReviewTokens, config.model, statistics),
@@ -67,3 +68,4 @@ def build_model(
         config.retrieval.retrieve == "row",
         with_context,
     )
+    return read_by(config, model, num_classes, key_dim) if with_context else model

@@ -28,7 +28,7 @@ class AmazonTask(CorpusTask):
         what = rule, INPUTS, STANDARDIZED, cutoff
         super().__init__(config, corpus, client, *what, base=base)
 
-    def build_perceivers(self, with_context: bool) -> RetrievalClassifier:
-        """The paper's networks over the parts of a review."""
+    def build_model(self, with_context: bool) -> RetrievalClassifier:
+        """A model with fresh weights."""
         sizes = self.key_dim, self.num_classes
         return build_model(self.config, self.statistics, *sizes, with_context)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raclib.corpus import Corpus
-from raclib.ingest.base_scores import FeatureReader, with_base
+from raclib.ingest.base_scores import FeatureReader, FeaturesOf, with_base
 from raclib.ingest.features import FeatureEncoder
 from raclib.models.base import OutOfFold
 from raclib.tasks.table.config import TableConfig
@@ -23,7 +23,7 @@ class BaseScores:
     """
 
     classifiers: OutOfFold
-    read: FeatureReader
+    read: FeaturesOf
 
     def log_probs(self, rows: np.ndarray) -> np.ndarray:
         """Log-probabilities of the classes for rows by id, `[N, C]` float32."""

@@ -145,6 +145,12 @@ class TableSettings(RunSettings):
         """Where the corpus is, or will be."""
         return self.corpus or f"{self.storage_path}/corpora/{self.name}"
 
+    @property
+    def reads_context(self) -> bool:
+        """Whether more is read of rows than the labels, or inputs, of those drawn."""
+        changes = self.train.changed_share > 0
+        return self.reader == "copy" or self.retrieval.num_looked > 0 or changes
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.reader == "copy" and self.base.kind == "perceiver":

@@ -13,7 +13,7 @@ from raclib.models.copy_reader import CopyReader
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.nearest import distance_bias, nearest
 from raclib.retrieval.table import QuantizedKeys
-from raclib.tasks.table.config import TableRetrievalConfig
+from raclib.tasks.table.config import TableRetrievalConfig, TableSettings
 
 AGE_ROWS = 4000
 """Unit of ages: so many labels that became known, and the time that took before the cutoff."""
@@ -54,22 +54,23 @@ class Strata:
         return torch.cat([*found, newest_BN.clamp_min(-1)], dim=1)
 
 
-def with_copy_reader(
-    model: RetrievalClassifier, config: TableRetrievalConfig, num_classes: int, key_dim: int
+def read_by(
+    config: TableSettings, model: RetrievalClassifier, num_classes: int, key_dim: int
 ) -> RetrievalClassifier:
-    """A model whose rows are read by a copy reader, with fresh weights.
+    """A model of the paper's networks whose rows are read by the reader that is asked for.
 
     Args:
-        model: Gives the queries.
-        config: Which rows there are; the drawn ones are a group of their own.
+        config: Which reader, and which rows there are; the drawn ones are a group of their own.
+        model: The paper's networks; gives the queries.
         num_classes: C.
         key_dim: Width of a key.
     """
-    looked = strata_of(config).groups
-    groups = [len(config.nearest) + 1] * config.num_draws + looked
-    return RetrievalClassifier(
-        model.queries, CopyReader(num_classes, key_dim, torch.tensor(groups))
-    )
+    if config.reader == "perceiver":
+        return model
+    strata = strata_of(config.retrieval)
+    drawn = [len(strata.ends) + 1] * config.retrieval.num_draws
+    reader = CopyReader(num_classes, key_dim, torch.tensor(drawn + strata.groups))
+    return RetrievalClassifier(model.queries, reader)
 
 
 def strata_of(config: TableRetrievalConfig) -> Strata:
@@ -96,7 +97,7 @@ class Context:
         self.strata, self.keys, self.age_ms = strata, keys, age_ms
         self.bias_K = distance_bias(keys.keys)
         self.label_K = torch.from_numpy(label_K.astype(np.int16)).to(device)
-        self.event_K = torch.from_numpy(event_K).to(device)
+        self.event_K = torch.tensor(event_K).to(device)
         self.examples_X = torch.empty(0, dtype=torch.int64)
         self.found_XN = torch.empty(0, len(strata.groups), dtype=torch.int32)
 
@@ -106,13 +107,13 @@ class Context:
         In the order of time each key is read about once; in the order of training every step would
         read all of them.
         """
-        times_X = torch.from_numpy(event_X).to(self.event_K.device)
+        times_X = torch.tensor(event_X).to(self.event_K.device)
         queries_Xd = keys_Xd.float().to(self.event_K.device)
         return self.strata.find(self.keys, self.bias_K, queries_Xd, times_X).int()
 
     def remember(self, rows: np.ndarray, found_XN: Tensor) -> None:
         """Keeps what was found for examples of these ids, int64 `[X]`, rising."""
-        self.examples_X = torch.from_numpy(rows).to(self.event_K.device)
+        self.examples_X = torch.tensor(rows).to(self.event_K.device)
         self.found_XN = found_XN.to(self.event_K.device)
 
     def look(self, batch: Batch) -> Tensor:

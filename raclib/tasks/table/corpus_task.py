@@ -2,8 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 from raclib.batch import Batch, Split, to_tensors
 from raclib.corpus import Corpus, CorpusClient
 from raclib.corpus.manifest import TIME
+from raclib.corpus.mounts import choose_mount
+from raclib.corpus.reader import ShardReader
 from raclib.errors import UserError
 from raclib.ingest.key_shards import EVENT_TIME
 from raclib.ingest.keys import KeyTransform
@@ -21,8 +25,8 @@ from raclib.retrieval.shared_keys import load_shared
 from raclib.retrieval.table import QuantizedKeys
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import SplitConfig, TableSettings
-from raclib.tasks.table.context import Context, age_unit, strata_of, with_copy_reader
-from raclib.tasks.table.history import TableHistory, input_statistics
+from raclib.tasks.table.context import Context
+from raclib.tasks.table.history import TableHistory, input_statistics, make_history, read_labels
 from raclib.tasks.table.reader import BaseAnswers, Labelling, TableReader
 from raclib.tasks.table.splits import make_splits
 from raclib.training.examples import Order, stream_examples
@@ -74,7 +78,7 @@ class CorpusTask(ABC):
         self.statistics = input_statistics(
             self.reader, self.splits.train, standardized, config.seed
         )
-        if config.reader == "copy":
+        if self.reads_base:
             assert base is not None
             self.reader = replace(self.reader, base=self._answers(base))
         self.order = Order(
@@ -115,9 +119,15 @@ class CorpusTask(ABC):
             keys = load_shared(self.corpus, rows, dtype, self.client.mount)
         else:
             keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
-        with_inputs = self.config.retrieval.retrieve == "row"
-        context = self._context(split, keys) if self._reads_context else None
-        return TableHistory(keys, self.reader, self.config.split.window, with_inputs, context)
+        history = make_history(self.corpus, keys, self.reader, self.config, self.cutoff)
+        if history.context is not None:
+            self._remember(split, history.context)
+        return history
+
+    @property
+    def reads_base(self) -> bool:
+        """Whether the reader starts from the answers of the base classifier."""
+        return self.config.reader == "copy"
 
     @cached_property
     def base_part(self) -> slice:
@@ -132,27 +142,14 @@ class CorpusTask(ABC):
             return None
         return RuleChanges(share, self.num_classes, self.key_dim, self.base_part)
 
-    @property
-    def _reads_context(self) -> bool:
-        """Whether more is asked of rows than the labels of those drawn."""
-        config = self.config
-        return bool(
-            config.reader == "copy" or config.retrieval.num_looked or config.train.changed_share
-        )
-
-    def _context(self, split: Split, keys: KeySet) -> Context:
-        rows = slice(None) if keys.rows_K is None else keys.rows_K.cpu().numpy()
-        events = self.read_event_times()
-        unit = age_unit(self.corpus.read(TIME), self.cutoff)
-        strata = strata_of(self.config.retrieval)
-        context = Context(strata, keys, self.read_labels()[rows], events[rows], unit)
-        if split not in self._found:  # a split is predicted many times
-            mine = self.examples(split)
-            own = KeySet.load(self.corpus, rows=mine).keys
+    def _remember(self, split: Split, context: Context) -> None:
+        """Looks the rows of a split's examples up, once: a split is predicted many times."""
+        rows = self.examples(split)
+        if split not in self._found:
+            own = KeySet.load(self.corpus, rows=rows).keys
             assert not isinstance(own, QuantizedKeys)
-            self._found[split] = context.search(own, events[mine]).cpu()
-        context.remember(self.examples(split), self._found[split])
-        return context
+            self._found[split] = context.search(own, self.read_event_times()[rows]).cpu()
+        context.remember(rows, self._found[split])
 
     def _answers(self, base: BaseScores) -> BaseAnswers:
         splits = self.splits
@@ -173,8 +170,7 @@ class CorpusTask(ABC):
 
     def read_labels(self) -> np.ndarray:
         """The label of each row of the corpus, int64."""
-        labelling = self.reader.labelling
-        return labelling({name: self.corpus.read(name) for name in labelling.fields})
+        return read_labels(self.corpus, self.reader.labelling)
 
     @property
     def key_dim(self) -> int:
@@ -182,14 +178,21 @@ class CorpusTask(ABC):
         (dim,) = self.corpus.fields["key"].shape
         return dim
 
-    def build_model(self, with_context: bool) -> RetrievalClassifier:
-        """A model with fresh weights."""
-        perceivers = self.build_perceivers(with_context)
-        if not with_context or self.config.reader == "perceiver":
-            return perceivers
-        sizes = self.num_classes, self.key_dim
-        return with_copy_reader(perceivers, self.config.retrieval, *sizes)
+    def with_base(self, rows: np.ndarray, log_probs_XC: np.ndarray) -> Self:
+        """The same with other answers of the base classifier, and without servers.
+
+        Args:
+            rows: Ids of the only rows that can be examples then, int64 `[X]`.
+            log_probs_XC: What the base says of them.
+        """
+        order = np.argsort(rows)
+        fetch = partial(ShardReader(choose_mount(self.corpus, "auto")).take, self.corpus)
+        other = copy(self)
+        other.reader = replace(
+            self.reader, fetch=fetch, base=BaseAnswers(rows[order], log_probs_XC[order])
+        )
+        return other
 
     @abstractmethod
-    def build_perceivers(self, with_context: bool) -> RetrievalClassifier:
-        """The paper's networks, over the task's own tokens, with fresh weights."""
+    def build_model(self, with_context: bool) -> RetrievalClassifier:
+        """A model with fresh weights."""

@@ -5,10 +5,13 @@ import torch
 from torch import Tensor
 
 from raclib.batch import Batch, to_tensors
+from raclib.corpus import Corpus
+from raclib.corpus.manifest import TIME
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
-from raclib.tasks.table.context import Context
-from raclib.tasks.table.reader import TableReader
+from raclib.tasks.table.config import TableSettings
+from raclib.tasks.table.context import Context, age_unit, strata_of
+from raclib.tasks.table.reader import Labelling, TableReader
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """Mean and deviation of fields, `[width]` each."""
@@ -63,6 +66,34 @@ class TableHistory:
             name: values.unflatten(0, rows_MBS.shape)
             for name, values in to_tensors(found, rows_MBS.device).items()
         }
+
+
+def make_history(
+    corpus: Corpus, keys: KeySet, reader: TableReader, config: TableSettings, cutoff: int
+) -> TableHistory:
+    """What examples may retrieve of the rows of a corpus whose keys these are.
+
+    Args:
+        corpus: The rows.
+        keys: Keys of those that may be retrieved.
+        reader: Reads rows.
+        config: The window, what is looked up, what is read.
+        cutoff: ms since 1970; see `age_unit`.
+    """
+    context = None
+    if config.reads_context:
+        rows = slice(None) if keys.rows_K is None else keys.rows_K.cpu().numpy()
+        label, event = read_labels(corpus, reader.labelling), corpus.read(reader.time)
+        unit = age_unit(corpus.read(TIME), cutoff)
+        strata = strata_of(config.retrieval)
+        context = Context(strata, keys, label[rows], event[rows], unit)
+    with_inputs = config.retrieval.retrieve == "row"
+    return TableHistory(keys, reader, config.split.window, with_inputs, context)
+
+
+def read_labels(corpus: Corpus, labelling: Labelling) -> np.ndarray:
+    """The label of each row of a corpus, int64."""
+    return labelling({name: corpus.read(name) for name in labelling.fields})
 
 
 def input_statistics(

@@ -11,6 +11,7 @@ from raclib.models.perceiver_reader import build_perceivers
 from raclib.models.tokens import TableShape, TableTokens
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import TableConfig
+from raclib.tasks.table.context import read_by
 from raclib.tasks.table.corpus_task import CorpusTask
 from raclib.tasks.table.history import Statistics
 from raclib.tasks.table.labels import StoredLabel
@@ -40,8 +41,8 @@ class TableTask(CorpusTask):
         what = StoredLabel(), inputs, standardized, about.cutoff, split
         super().__init__(config, corpus, client, *what, base=base)
 
-    def build_perceivers(self, with_context: bool) -> RetrievalClassifier:
-        """The paper's networks over the columns of the table."""
+    def build_model(self, with_context: bool) -> RetrievalClassifier:
+        """A model with fresh weights."""
         shape = table_shape(self.corpus, self.num_codes, self.statistics)
         sizes = self.key_dim, self.num_classes
         return build_table_model(self.config, shape, *sizes, with_context)
@@ -57,7 +58,7 @@ def build_table_model(
     config: TableConfig, shape: TableShape, key_dim: int, num_classes: int, with_context: bool
 ) -> RetrievalClassifier:
     """A model with fresh weights; see `build_perceivers`."""
-    return build_perceivers(
+    model = build_perceivers(
         config.model,
         config.retrieval,
         partial(TableTokens, shape, config.model.width),
@@ -66,3 +67,4 @@ def build_table_model(
         config.retrieval.retrieve == "row",
         with_context,
     )
+    return read_by(config, model, num_classes, key_dim) if with_context else model
