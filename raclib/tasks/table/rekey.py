@@ -17,7 +17,9 @@ from raclib.tasks.table.recipe import About
 
 
 def keys_of(corpus: Corpus) -> TableKeyConfig:
-    """How the keys of a version of a corpus were made."""
+    """How the keys of a version of a corpus were made; raises UserError if it is of no table."""
+    if "table" not in corpus.provenance:
+        raise UserError(f"{corpus.uri}: not the corpus of a table; make it with other keys anew")
     weight = corpus.provenance.get(KEY_FIT, {}).get("base_weight", 0.0)
     return TableKeyConfig(**corpus.provenance["key"], base_weight=weight)
 

@@ -239,6 +239,24 @@ def test_precomputed_embeddings_that_cannot_be_are_errors(tmp_path, rows, messag
         prepare_reviews(config_of(tmp_path, generated=None, reviews=reviews, encoder=encoder))
 
 
+def test_keys_may_know_the_labels_of_the_rule(tmp_path):
+    key = KeyConfig("supervised", dim=8, nca_dim=4)
+    corpora = [
+        prepare_reviews(
+            config_of(tmp_path, name=f"{stars}", key=key, rule=RuleConfig(CUTOFF, stars))
+        )
+        for stars in (3.0, 1.0)
+    ]
+    one, other = map(KeyTransform.of, corpora)
+    assert one.dim == 8 + 4 == corpora[0].fields["key"].shape[0]
+    assert corpora[0].provenance["rule"]["threshold_before"] == 3.0
+    place, nca = one.parts["place"], one.parts["nca"]
+    np.testing.assert_array_equal(one.projection_Dd[:, place], other.projection_Dd[:, place])
+    assert (one.projection_Dd[:, nca] != other.projection_Dd[:, nca]).any()
+    with pytest.raises(UserError, match="made with rule"):
+        prepare_reviews(config_of(tmp_path, name="3.0", key=key, rule=RuleConfig(CUTOFF, 2.0)))
+
+
 def leave_unfinished(config: AmazonConfig, monkeypatch) -> Staging:
     """A staging folder with sorted reviews and embeddings, as a run killed before its keys."""
     with monkeypatch.context() as patch:
