@@ -200,9 +200,9 @@ class TableKeyConfig(KeyConfig):
     dimensions of all columns."""
     dim: PositiveInt = 128
     """Dimensions of that projection, at most; fewer where the table is narrower."""
-    entity_weight: NonNegativeFloat = 1.5
-    """Length of the part of an id, in units of the projection's: at 1.5 rows of one id are nearer
-    than rows that are alike otherwise."""
+    entity_weight: NonNegativeFloat = 0.25
+    """Length of the part of an id, in units of the projection's; 0 for none. At 1.5 rows of one id
+    are nearer than rows that are alike otherwise."""
     base_weight: NonNegativeFloat = 1.0
     """Root mean square distance of a part for the base classifier's answers, where the rest has 1;
     0 for no such part. The corpus gets a version with these keys once the base is fitted."""

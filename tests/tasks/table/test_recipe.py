@@ -18,6 +18,7 @@ from raclib.ingest.categories import to_hashes
 from raclib.ingest.columns import ColumnsConfig
 from raclib.ingest.config import EncoderConfig
 from raclib.ingest.features import FeatureEncoder
+from raclib.ingest.keys import KeyTransform
 from raclib.models.base import BaseConfig
 from raclib.run.cli import main
 from raclib.tasks.table.base import prepare_base
@@ -231,9 +232,11 @@ def test_lists_and_scores_are_what_they_were(corpus, frame, lines):
 def test_keys_are_finite_and_rows_of_one_user_are_near(corpus, frame, lines):
     keys = corpus.read("key").astype(np.float32)
     assert np.isfinite(keys).all()
+    keys = keys[:, KeyTransform.of(corpus).parts["entity"]]
     same = frame["user_id"].to_numpy()[lines] == frame["user_id"].to_numpy()[lines[0]]
     same[0] = False
-    assert (keys[same] @ keys[0]).mean() > (keys[~same] @ keys[0]).mean() + 1
+    distance = ((keys - keys[0]) ** 2).sum(axis=1)
+    assert distance[same].mean() < 0.75 * distance[~same].mean()
 
 
 def small(folder: Path, **columns) -> TableConfig:
