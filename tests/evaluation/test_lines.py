@@ -34,7 +34,7 @@ from raclib.models.base import BaseConfig, fit_base, linear
 from raclib.models.base.refit import LabelledRows
 from raclib.tasks.table.config import TableEvaluateConfig
 
-NUM, CUTOFF, END = 500, 600, 1000
+NUM, CUTOFF, END, TICK = 500, 600, 1000, 25
 FIELDS = {
     "time": Field("int64"),
     "event_time": Field("int64"),
@@ -66,11 +66,11 @@ class FitsHere(RayFits):
         ]
 
 
-def make_rows(seed: int, max_delay: int) -> dict[str, np.ndarray]:
-    """A rule that turns with time; labels that come at once, late or never."""
+def make_rows(seed: int, max_delay: int, tick: int = 1) -> dict[str, np.ndarray]:
+    """A rule that turns with time; labels that come at once, late or never; ties of times."""
     rng = np.random.default_rng(seed)
-    event = rng.integers(0, END, NUM)
-    known = event + rng.integers(0, max_delay + 1, NUM)
+    event = rng.integers(0, END // tick, NUM) * tick
+    known = event + rng.integers(0, max_delay // tick + 1, NUM) * tick
     order = np.argsort(known, kind="stable")
     event, known = event[order], known[order]
     numbers = rng.normal(size=(NUM, 2)).astype(np.float16)
@@ -122,10 +122,10 @@ def lines_of(task: Task) -> Lines:
 @given(
     seed=st.integers(0, 10**6),
     max_delay=st.sampled_from([0, 30, 150]),
-    now=st.integers(CUTOFF, END),
+    now=st.integers(CUTOFF // TICK, END // TICK - 1).map(lambda tick: tick * TICK),
 )
 def test_labels_that_were_not_known_change_no_choice_and_no_answer(seed, max_delay, now):
-    arrays = make_rows(seed, max_delay)
+    arrays = make_rows(seed, max_delay, TICK)
     hidden = (arrays["time"] >= now) & (arrays["label"] >= 0)
     garbled = {**arrays, "label": np.where(hidden, 1 - arrays["label"], arrays["label"])}
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
