@@ -38,6 +38,7 @@ def runs_of(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_all_is_done_once_and_continues_with_another_seed(run_here, new_store, tmp_path):
     for seed, name in enumerate(("still", "turning")):
         write_table(tmp_path, name, seed)
