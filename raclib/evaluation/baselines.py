@@ -5,12 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from raclib.retrieval.keys import KeySet
+from raclib.retrieval.nearest import distance_bias, nearest
 from raclib.retrieval.table import QuantizedKeys
-
-TILE = 8192
 
 
 def recent_share(
@@ -45,61 +43,36 @@ def neighbour_votes(
     num_classes: int,
     window: int,
     num_neighbours: Sequence[int],
-    batch_size: int = 256,
 ) -> np.ndarray:
-    """Frequencies of the classes among the keys of highest product with each query.
+    """Frequencies of the classes among the keys nearest to each query.
 
     Args:
         keys: Keys of the whole corpus, and when their labels were known.
         label: These labels, 0 to C - 1; -1 where there is none: such a key has no vote.
-        queries_Nd: Keys of the rows to predict; fastest in time order.
+        queries_Nd: Keys of the rows to predict.
         time_N: Times of the rows to predict; keys of earlier times are known.
         num_classes: C.
         window: Keys of the sliding window.
         num_neighbours: Numbers of neighbours that vote; one search serves them all.
-        batch_size: Queries at a time.
 
     Returns:
         `[len(num_neighbours), N, C]`.
     """
     assert not isinstance(keys.keys, QuantizedKeys)
     label_K = torch.from_numpy(label).to(keys.keys.device)
-    has_vote_K = label_K >= 0
-    votes_VNC = np.empty((len(num_neighbours), len(queries_Nd), num_classes))
-    starts = range(0, len(queries_Nd), batch_size)
-    for start in tqdm(starts, "neighbours", unit="batch"):
-        part = slice(start, start + batch_size)
-        lo_B, hi_B = keys.window(time_N[part], window)
-        best_BN, rows_BN = _search(
-            queries_Nd[part], keys.keys, has_vote_K, lo_B, hi_B, max(num_neighbours)
-        )
-        # A place that found no key has a vote of weight 0.
-        weight_BN, label_BN = torch.isfinite(best_BN).double(), label_K[rows_BN].clamp_min(0)
-        for place, num in enumerate(num_neighbours):
-            count_BC = weight_BN.new_zeros(len(best_BN), num_classes)
-            count_BC.scatter_add_(1, label_BN[:, :num], weight_BN[:, :num])
-            votes_VNC[place, part] = _share(count_BC.cpu().numpy())
-    return votes_VNC
+    bias_K = distance_bias(keys.keys).masked_fill_(label_K < 0, -torch.inf)
+    lo_N, hi_N = keys.window(time_N, window)
+    rows_NM = nearest(queries_Nd, keys.keys, max(num_neighbours), lo_N, hi_N, bias_K).rows_BN
+    # A place that found no key has a vote of weight 0.
+    weight_NM, label_NM = (rows_NM >= 0).double(), label_K[rows_NM].clamp_min(0)
+    votes = []
+    for num in num_neighbours:
+        count_NC = weight_NM.new_zeros(len(rows_NM), num_classes)
+        count_NC.scatter_add_(1, label_NM[:, :num], weight_NM[:, :num])
+        votes.append(_share(count_NC.cpu().numpy()))
+    return np.stack(votes)
 
 
 def _share(count_NC: np.ndarray) -> np.ndarray:
     # One more label, shared by all classes, keeps a run of equal labels from claiming certainty.
     return (count_NC + 1 / count_NC.shape[1]) / (count_NC.sum(axis=1, keepdims=True) + 1)
-
-
-def _search(
-    queries_Bd: Tensor, keys_Kd: Tensor, has_vote_K: Tensor, lo_B: Tensor, hi_B: Tensor, num: int
-) -> tuple[Tensor, Tensor]:
-    """Exact best keys of a batch that vote, tile by tile; -inf where there are fewer than `num`."""
-    best_BN = queries_Bd.new_full((len(queries_Bd), num), -torch.inf)
-    rows_BN = torch.zeros_like(best_BN, dtype=torch.int64)
-    for start in range(int(lo_B.min()), int(hi_B.max()), TILE):
-        ids_T = torch.arange(start, min(start + TILE, int(hi_B.max())), device=keys_Kd.device)
-        scores_BT = queries_Bd @ keys_Kd[ids_T[0] : ids_T[-1] + 1].to(queries_Bd.dtype).T
-        eligible_BT = (ids_T >= lo_B[:, None]) & (ids_T < hi_B[:, None]) & has_vote_K[ids_T]
-        scores_BT.masked_fill_(~eligible_BT, -torch.inf)
-        scores_BX = torch.cat([best_BN, scores_BT], dim=1)
-        rows_BX = torch.cat([rows_BN, ids_T.expand(len(queries_Bd), -1)], dim=1)
-        best_BN, places_BN = scores_BX.topk(num, dim=1)
-        rows_BN = rows_BX.gather(1, places_BN)
-    return best_BN, rows_BN

@@ -1,12 +1,10 @@
 """The two lines nobody should lose to, against plain loops."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raclib.evaluation import baselines
 from raclib.evaluation.baselines import neighbour_votes, recent_share
 from raclib.retrieval.keys import KeySet
 
@@ -52,16 +50,13 @@ def test_votes_equal_a_plain_search(num_classes, lowest, seed):
     now = rng.integers(-1, 62, 50)
     keys = torch.from_numpy(rng.standard_normal((100, 8))).float()
     queries = torch.from_numpy(rng.standard_normal((50, 8))).float()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "TILE", 7)
-        corpus = KeySet(keys, torch.from_numpy(time))
-        found = neighbour_votes(
-            corpus, label, queries, torch.from_numpy(now), num_classes, 30, [5, 2], batch_size=16
-        )
+    corpus = KeySet(keys, torch.from_numpy(time))
+    times = torch.from_numpy(now)
+    found = neighbour_votes(corpus, label, queries, times, num_classes, 30, [5, 2])
     for row in range(50):
         hi = np.searchsorted(time, now[row])
         eligible = np.arange(max(0, hi - 30), hi)
         eligible = eligible[label[eligible] >= 0]
-        best = eligible[np.argsort(-(keys[eligible] @ queries[row]).numpy())]
+        best = eligible[(keys[eligible] - queries[row]).square().sum(1).argsort().numpy()]
         for num, votes in zip((5, 2), found, strict=True):
             np.testing.assert_allclose(votes[row], share(label[best[:num]], num_classes))
