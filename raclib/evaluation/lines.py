@@ -4,8 +4,9 @@ What a line is told, such as how many neighbours vote, is chosen on rows known b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -64,8 +65,9 @@ def refittable(task: CorpusTask, base: BaseScores | None, read: FeaturesOf) -> R
         base: Answers of its base classifier; None where that is trained like the model.
         read: What a base classifier sees of rows.
     """
-    if base and task.config.base.kind in FITTED:
-        return Refittable(task.config.base, base.read, base.classifiers)
+    if base and base.classifiers.base.kind in FITTED:
+        chosen = replace(task.config.base, kind=cast(Kind, base.classifiers.base.kind))
+        return Refittable(chosen, base.read, base.classifiers)
     return new_base(task, read)
 
 

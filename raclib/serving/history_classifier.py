@@ -72,7 +72,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         time_unit: str | None = None,
         cutoff: str = "0.4",
         ignore: Sequence[str] = (),
-        base: str = "linear",
+        base: str = "auto",
         window: int = 4_000,
         num_draws: int = 0,
         num_epochs: int = 16,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raclib.errors import UserError
+from raclib.models.base.choice import choose_kind
 from raclib.models.base.classifier import FittedBase, fit_base
 from raclib.models.base.config import BaseConfig
 from raclib.models.base.features import Read, pieces
@@ -78,6 +79,8 @@ def out_of_fold(
             f"base.num_folds: {config.num_folds} folds of {len(rows)} rows whose label was known "
             "at the cutoff; choose a later cutoff"
         )
+    if config.kind == "auto":
+        config = choose_kind(config, read, label, rows, num_classes, seed)
     generator = np.random.default_rng(seed)
     fold_N = np.full(len(label), -1, np.int16)
     fold_N[rows] = generator.permutation(len(rows)) % config.num_folds

@@ -289,7 +289,7 @@ class TableConfig(TableSettings):
     """Stop at a row whose times cannot be read, and where a column all but gives the label away."""
     predict_unlabelled: bool = False
     """Predict the rows without a label too, into <storage_path>/<name>/unlabelled.parquet."""
-    base: BaseConfig = field(default_factory=BaseConfig)
+    base: BaseConfig = field(default_factory=lambda: BaseConfig(kind="auto"))
     reader: Literal["copy", "perceiver"] = "copy"
     """What reads the retrieved rows. copy: a vote of their labels, weighed by what was learned,
     mixed with the base classifier's answer; perceiver: the paper's network."""
