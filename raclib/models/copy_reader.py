@@ -11,6 +11,7 @@ from raclib.batch import Batch
 HIDDEN = 32
 METRIC_DIM = 32
 SHARPNESS = 4.0  # of the attention at the first step, where the mean distance of the rows is 1
+MOST_COPIED = 0.999  # so that a class that no row has keeps some of the base's answer
 SMOOTHING = 0.005  # what the vote and the base give away, so that no class has probability 0
 MIN_AGE = 1e-3
 MAX_EVENT_AGE = 20.0
@@ -20,7 +21,7 @@ class Attention(NamedTuple):
     """How the retrieved rows are weighed.
 
     Attributes:
-        weight_BS: Sums to one; 0 where a row is hidden.
+        weight_BS: Sums to one; 0 where a row is hidden, unless all are.
         hidden_BSH: What the weights are made of.
     """
 
@@ -112,7 +113,7 @@ class CopyReader(nn.Module):
             - self.metric(difference_BSd).square().sum(-1)
         )
         lowest = torch.finfo(logits_BS.dtype).min  # not infinity: all may be hidden
-        weight_BS = logits_BS.masked_fill(hidden_BS, lowest).softmax(dim=1) * seen_BS
+        weight_BS = logits_BS.masked_fill(hidden_BS, lowest).softmax(dim=1)
         return Attention(weight_BS, hidden_BSH)
 
     def _facts(self, distance_BS: Tensor, retrieved: Batch) -> Tensor:
@@ -135,7 +136,7 @@ class CopyReader(nn.Module):
         surety = [part(answer_BC) for answer_BC in answers for part in (_highest, _entropy)]
         apart = [(vote_BC * base_BC).sum(1), (vote_BC - base_BC).abs().sum(1)]
         gate_B1 = self.gate(torch.cat([read_BH, torch.stack([*surety, *apart], dim=1)], dim=1))
-        return gate_B1.sigmoid().masked_fill(is_empty_B1, 0.0)
+        return MOST_COPIED * gate_B1.sigmoid().masked_fill(is_empty_B1, 0.0)
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:

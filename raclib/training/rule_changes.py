@@ -50,6 +50,8 @@ class RuleChanges:
             uniforms_BX: In [0, 1), float64.
         """
         chosen_b = torch.nonzero(uniforms_BX[:, 0] < self.share).squeeze(1)
+        if not len(chosen_b):
+            return batch, retrieved
         scalars_bX, direction_bd, order_bC = uniforms_BX[chosen_b].float().split(self.sizes, dim=1)
         # The example is a row beside its own, in front; where there is none it stands in for it.
         key_b1d, label_b1 = batch["key"][chosen_b, None].float(), batch["label"][chosen_b, None]

@@ -95,6 +95,18 @@ def test_baselines_lower_the_variance_of_a_fetched_row(record_property):
     assert cost["rloo 4"] < cost["rloo 2"]
 
 
+def test_leave_one_out_takes_away_what_all_losses_share(monkeypatch):
+    """A wrong divisor is unbiased too: it shows in what a constant does, and in the variance."""
+    found = gradients("rloo", 3)
+    monkeypatch.setattr(f"{__name__}.LOSSES", LOSSES + 100)
+    torch.testing.assert_close(gradients("rloo", 3), found, rtol=0, atol=1e-3 * found.std().item())
+
+
+def test_four_sets_left_out_vary_less_than_two_compared_with_the_greedy_rows():
+    variance = {case: gradients(*case).var(0).sum().item() for case in (("greedy", 2), ("rloo", 4))}
+    assert variance["rloo", 4] < 0.9 * variance["greedy", 2]
+
+
 def test_no_gradient_passes_through_losses():
     losses = torch.rand(2, 5, requires_grad=True)
     log_probs = torch.randn(2, 5, 3, requires_grad=True)
