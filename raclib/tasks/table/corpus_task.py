@@ -144,7 +144,7 @@ class CorpusTask(ABC):
 
     def _remember(self, split: Split, context: Context) -> None:
         """Looks the rows of a split's examples up, once: a split is predicted many times."""
-        rows = self.examples(split)
+        rows = np.sort(self.examples(split))  # test rows are in the order of their own times
         if split not in self._found:
             own = KeySet.load(self.corpus, rows=rows).keys
             assert not isinstance(own, QuantizedKeys)
