@@ -31,7 +31,7 @@ from raclib.tasks.amazon.corpus import prepare_reviews
 from raclib.tasks.amazon.task import AmazonTask
 from raclib.training.fit import fit
 
-QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
+QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart_paper.yaml"
 NUM_SHARDS = 12
 LOG_EVERY = 5  # steps; a point costs the time of a call to MLflow
 

@@ -1,4 +1,4 @@
-"""The quickstart on a cluster of three raylets: undisturbed, and with all that can happen to it.
+"""The paper's quickstart on a cluster of three raylets: undisturbed, and with all that can happen to it.
 
 It learns from half of the examples, in as many steps as the faults need.
 
@@ -57,10 +57,11 @@ def runs(folder):
 
 @pytest.fixture(scope="module")
 def start(local, folder, runs):
-    """Submits the quickstart under a name; all jobs share a corpus."""
+    """Submits the paper's quickstart under a name; all jobs share a corpus."""
 
     def start(name, *args, log="log") -> Job:
-        settings = ["--storage_path", folder / "runs", "--corpus", folder / "corpus"]
+        settings = ["--config", "configs/amazon_quickstart_paper.yaml"]
+        settings += ["--storage_path", folder / "runs", "--corpus", folder / "corpus"]
         settings += ["--tracking.uri", f"sqlite:///{folder / 'mlflow.db'}", "--name", name]
         settings += [*TRAIN, *LOG]
         file = folder / f"{name}.{log}"
