@@ -1,4 +1,4 @@
-"""The paper's quickstart on a cluster of three raylets: undisturbed, and with all that can happen to it.
+"""The paper's quickstart on a cluster of three raylets, undisturbed and with all that can happen.
 
 It learns from half of the examples, in as many steps as the faults need.
 
