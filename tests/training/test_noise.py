@@ -6,15 +6,22 @@ from raclib.training.noise import step_noise
 
 
 def test_two_workers_see_the_noise_of_one():
-    whole = step_noise(3, 17, slice(0, 8), 8, num_sets=2, num_draws=4)
-    parts = [
-        step_noise(3, 17, slice(start, start + 4), 8, num_sets=2, num_draws=4) for start in (0, 4)
-    ]
+    sizes = {"num_sets": 2, "num_draws": 4, "num_change": 3}
+    whole = step_noise(3, 17, slice(0, 8), 8, **sizes)
+    parts = [step_noise(3, 17, slice(start, start + 4), 8, **sizes) for start in (0, 4)]
     assert whole.draw_MBS2.shape == (2, 8, 4, 2)
     assert whole.draw_MBS2.dtype == torch.float64
     assert torch.equal(whole.draw_MBS2, torch.cat([part.draw_MBS2 for part in parts], dim=1))
     assert torch.equal(whole.input_B, torch.cat([part.input_B for part in parts]))
     assert torch.equal(whole.item_BS, torch.cat([part.item_BS for part in parts]))
+    assert whole.change_BX.shape == (8, 3)
+    assert torch.equal(whole.change_BX, torch.cat([part.change_BX for part in parts]))
+
+
+def test_changes_leave_the_draws_as_they_were():
+    plain, changed = (step_noise(3, 17, slice(None), 8, 2, 4, num) for num in (0, 3))
+    assert torch.equal(plain.draw_MBS2, changed.draw_MBS2)
+    assert torch.equal(plain.item_BS, changed.item_BS)
 
 
 def test_steps_and_seeds_differ():
@@ -25,8 +32,6 @@ def test_steps_and_seeds_differ():
 
 
 def test_numbers_are_not_shared_between_purposes():
-    noise = step_noise(0, 0, slice(None), 64, 2, 4)
-    together = torch.cat(
-        [noise.draw_MBS2.flatten(), noise.input_B.flatten(), noise.item_BS.flatten()]
-    )
+    noise = step_noise(0, 0, slice(None), 64, 2, 4, num_change=3)
+    together = torch.cat([values.flatten() for values in vars(noise).values()])
     assert together.unique().numel() == together.numel()

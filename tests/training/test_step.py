@@ -7,7 +7,7 @@ from torch import nn
 
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.estimators import build_estimator
-from raclib.run.config import RetrievalConfig
+from raclib.tasks.table.config import TableRetrievalConfig
 from raclib.training.noise import step_noise
 from raclib.training.step import PlainStep, RetrievalStep
 from raclib.training.timer import Timer
@@ -43,14 +43,21 @@ class Vote(nn.Module):
 
 
 class Rows:
-    """A history of K keys, of each example's own or of all; `lo` and `hi` given by the batch."""
+    """A history of K keys, of each example's own or of all; `lo` and `hi` given by the batch.
 
-    def __init__(self, per_example=False):
+    Rows `looked_BN` are read without a draw.
+    """
+
+    def __init__(self, per_example=False, looked_BN=None):
         generator = torch.Generator().manual_seed(1)
         shape = (B, K, D) if per_example else (K, D)
         self.keys = torch.randn(shape, generator=generator)
         self.label = torch.randint(0, 2, (K,), generator=generator)
         self.num_fetches = 0
+        self.looked_BN = torch.empty(B, 0, dtype=torch.int64) if looked_BN is None else looked_BN
+
+    def look(self, batch):
+        return self.looked_BN
 
     def select(self, batch):
         return self.keys, batch["lo"], batch["hi"]
@@ -70,12 +77,12 @@ def make_batch(lo=0, hi=K):
     }
 
 
-def make_step(per_example=False, **switches):
+def make_step(per_example=False, looked_BN=None, **switches):
     torch.manual_seed(0)
-    config = RetrievalConfig(num_draws=S, **switches)
+    config = TableRetrievalConfig(**{"num_draws": S, **switches})
     estimator = build_estimator(config.estimator, config.num_sets)
-    model = RetrievalClassifier(Queries(), Vote())
-    return RetrievalStep(model, Rows(per_example), estimator, config, Timer())
+    model = RetrievalClassifier(Queries() if config.num_draws else None, Vote())
+    return RetrievalStep(model, Rows(per_example, looked_BN), estimator, config, Timer())
 
 
 def noise(num_sets=1, step=0):
@@ -90,6 +97,38 @@ def test_one_fetch_serves_sampled_and_greedy_rows():
     assert sampled.shape == greedy.shape == (B, S)
     logits = step.model.queries(make_batch()) @ step.history.keys.T
     assert torch.equal(greedy[:, 0], logits[:, 0].argmax(dim=1))
+
+
+LOOKED_BN = torch.tensor([[19, 7, -1]]).repeat(B, 1)
+
+
+def test_rows_looked_up_follow_those_drawn_in_the_same_fetch():
+    step = make_step(looked_BN=LOOKED_BN)
+    step(make_batch(), noise(), 0.1, 0.0)
+    assert step.history.num_fetches == 1
+    for rows, _, hidden in step.model.classify.shown:
+        assert rows.shape == (B, S + 3)
+        assert torch.equal(rows[:, S:], LOOKED_BN)
+        assert hidden[:, -1].all()
+
+
+def test_only_drawn_rows_are_dropped():
+    step = make_step(looked_BN=LOOKED_BN, item_dropout=1.0)
+    step(make_batch(), noise(), 0.1, 0.0)
+    hidden = step.model.classify.shown[0][2]
+    assert torch.equal(hidden, torch.tensor([[True, True, False, False, True]]).repeat(B, 1))
+
+
+def test_without_draws_only_the_rows_looked_up_are_read():
+    step = make_step(looked_BN=LOOKED_BN, num_draws=0, newest=3)
+    none = step_noise(0, 0, slice(None), B, 1, 0)
+    loss, metrics = step(make_batch(), none, 0.1, 0.0)
+    ((rows, _, _),) = step.model.classify.shown
+    assert torch.equal(rows, LOOKED_BN)
+    assert metrics.keys() == {"loss"}
+    assert metrics["loss"] == loss
+    loss.backward()
+    assert step.model.classify.weight.grad != 0
 
 
 @pytest.mark.parametrize("hi", [0, 1, 5])
