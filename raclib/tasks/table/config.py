@@ -40,7 +40,7 @@ class SplitConfig:
     validation_history: PositiveInt | None = 1_900_000
     """Other rows before the cutoff, retrieved from in validation; null for all before it."""
     window: PositiveInt = 1_900_000
-    """An example may retrieve the last this many rows that are strictly earlier than itself."""
+    """Rows are drawn from the last this many that are strictly earlier than the example."""
     num_bins: PositiveInt = 100
     """Equal time bins over the whole span, for the test."""
     examples_per_bin: PositiveInt = 10_000
@@ -175,7 +175,7 @@ class TableSplitConfig(SplitConfig):
     validation_history: PositiveInt | None = None
     """Other rows before the cutoff, retrieved from in validation; null for all before it."""
     window: PositiveInt = 4_000
-    """An example may retrieve the last this many rows whose label was known before it happened."""
+    """Rows are drawn from the last this many whose label was known before the example happened."""
     num_bins: PositiveInt = 20
     """Equal time bins over the whole span, for the test."""
     examples_per_bin: PositiveInt = 400
