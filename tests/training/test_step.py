@@ -7,7 +7,7 @@ from torch import nn
 
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.estimators import build_estimator
-from raclib.tasks.table.config import TableRetrievalConfig
+from raclib.run.config import RetrievalConfig
 from raclib.training.noise import step_noise
 from raclib.training.step import PlainStep, RetrievalStep
 from raclib.training.timer import Timer
@@ -79,9 +79,9 @@ def make_batch(lo=0, hi=K):
 
 def make_step(per_example=False, looked_BN=None, **switches):
     torch.manual_seed(0)
-    config = TableRetrievalConfig(**{"num_draws": S, **switches})
+    config = RetrievalConfig(num_draws=S, **switches)
     estimator = build_estimator(config.estimator, config.num_sets)
-    model = RetrievalClassifier(Queries() if config.num_draws else None, Vote())
+    model = RetrievalClassifier(Queries(), Vote())
     return RetrievalStep(model, Rows(per_example, looked_BN), estimator, config, Timer())
 
 
@@ -120,7 +120,8 @@ def test_only_drawn_rows_are_dropped():
 
 
 def test_without_draws_only_the_rows_looked_up_are_read():
-    step = make_step(looked_BN=LOOKED_BN, num_draws=0, newest=3)
+    step = make_step(looked_BN=LOOKED_BN)
+    step.model.queries = None
     none = step_noise(0, 0, slice(None), B, 1, 0)
     loss, metrics = step(make_batch(), none, 0.1, 0.0)
     ((rows, _, _),) = step.model.classify.shown

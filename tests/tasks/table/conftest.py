@@ -80,4 +80,4 @@ class Client:
 @pytest.fixture(scope="session")
 def make_task():
     """The task of a corpus, which fetches in this process."""
-    return lambda config, corpus: TableTask(config, corpus, Client(corpus))
+    return lambda config, corpus, base=None: TableTask(config, corpus, Client(corpus), base)

@@ -19,13 +19,19 @@ from raclib.ingest.config import EncoderConfig
 from raclib.ingest.keys import KeyTransform
 from raclib.models.base import BaseConfig
 from raclib.tasks.table.base import prepare_base
-from raclib.tasks.table.config import TableConfig, TableFitConfig, TableKeyConfig, TableSplitConfig
+from raclib.tasks.table.config import (
+    TableConfig,
+    TableDrawConfig,
+    TableFitConfig,
+    TableKeyConfig,
+    TableSplitConfig,
+)
 from raclib.tasks.table.recipe import prepare_table
 
 CPU = torch.device("cpu")
 START, CUTOFF = pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-15")
 DAY = pd.Timedelta("1D")
-WINDOW = 25
+WINDOW, NUM_LOOKED = 25, 12
 WORDS = np.array(["late", "early", "open", "closed", "again", "never"])
 
 
@@ -77,6 +83,7 @@ def config_of(table: pd.DataFrame, folder: Path) -> TableConfig:
             score=["score"],
         ),
         base=BaseConfig(num_folds=2),
+        retrieval=TableDrawConfig(nearest=[3, 2], strata=[5, NUM_LOOKED], newest=2),
         key=TableKeyConfig(dim=4, base_weight=0.5),
         split=TableSplitConfig(window=WINDOW, num_bins=4),
         train=TableFitConfig(batch_size=2),
@@ -107,8 +114,8 @@ def test_an_example_may_retrieve_what_was_known_before_it_and_nothing_else(
     with tempfile.TemporaryDirectory() as folder, without_ray():
         config = config_of(table, Path(folder))
         try:
-            corpus = prepare_table(config)
-            task = make_task(config, corpus)
+            corpus, base = prepare_base(config, prepare_table(config))
+            task = make_task(config, corpus, base)
         except UserError:
             reject()  # too few rows or classes before the cutoff
         lines = lines_of(corpus, table)
@@ -123,13 +130,20 @@ def test_an_example_may_retrieve_what_was_known_before_it_and_nothing_else(
                 if split == "test"
                 else getattr(task.splits, f"{split}_history")
             )
-            for row, lo, hi in zip(rows, lo_B.tolist(), hi_B.tolist(), strict=True):
+            looked_BN = history.look(batch)
+            for row, lo, hi, looked_N in zip(
+                rows, lo_B.tolist(), hi_B.tolist(), looked_BN, strict=True
+            ):
                 window = lines[history.keys.row_ids(torch.arange(lo, hi)).numpy()]
                 moment = event[lines[row]]
                 assert (when[window] < moment).all()
                 eligible = lines[may][(when[lines[may]] < moment).to_numpy()]
                 assert len(window) == min(WINDOW, len(eligible))
                 assert np.sort(when[window]).tolist() == np.sort(when[eligible])[-WINDOW:].tolist()
+                looked = lines[history.keys.row_ids(looked_N[looked_N >= 0]).numpy()]
+                last = np.sort(when[eligible])[-NUM_LOOKED:]
+                assert np.isin(when[looked], last).all()
+                assert np.isin(np.unique(last)[-1:], when[looked]).all(), "the newest is read"
             if split != "test":
                 assert (when[lines[rows]] < CUTOFF).all()
                 assert (when[lines[may]] < CUTOFF).all()
@@ -162,7 +176,7 @@ def fitted(config: TableConfig, without_ray, make_task) -> dict[str, object]:
     """All that was fitted, and all that a corpus says of rows known at the cutoff."""
     with without_ray() as warnings:
         corpus, base = prepare_base(config, prepare_table(config))
-        task = make_task(config, corpus)
+        task = make_task(config, corpus, base)
     num_known = int((corpus.read("time") < corpus.provenance["table"]["cutoff_ms"]).sum())
     folder = Path(config.corpus_uri)
     transform = KeyTransform.of(corpus).to_bytes()
@@ -222,13 +236,15 @@ def test_a_row_never_sees_itself_whatever_its_label_time(without_ray, make_task,
     table["decided"] = table["event"] - 30 * DAY
     config = config_of(table, tmp_path)
     with without_ray():
-        corpus = prepare_table(config)
-        task = make_task(config, corpus)
+        corpus, base = prepare_base(config, prepare_table(config))
+        task = make_task(config, corpus, base)
     assert corpus.provenance["table"]["num_early_labels"] == int(table["label"].notna().sum())
     np.testing.assert_array_equal(corpus.read("time"), corpus.read("event_time"))
     rows = task.examples("test")
-    _, _, hi_B = task.history("test", CPU).select(task.load("test", rows, CPU))
+    history, batch = task.history("test", CPU), task.load("test", rows, CPU)
+    _, _, hi_B = history.select(batch)
     assert (hi_B.numpy() <= rows).all()
+    assert (history.look(batch).numpy() < rows[:, None]).all()
 
 
 @pytest.mark.parametrize("cutoff", ["2020-01-15", "2020-01-15T00:00:00Z", "2020-01-15 02:00+02:00"])

@@ -438,7 +438,7 @@ def test_the_base_is_found_again_and_kept_with_the_corpus(without_ray, monkeypat
         corpus, base = prepare_base(config, prepare_table(config))
         monkeypatch.setattr("raclib.ingest.base_scores.out_of_fold", None)
         again, loaded = prepare_base(config, prepare_table(config))
-    assert again.version == corpus.version == 2
+    assert again.version == corpus.version == 3  # with the scores, with keys that know them
     rows = np.arange(len(corpus))
     np.testing.assert_array_equal(base.probabilities(rows), loaded.probabilities(rows))
     np.testing.assert_allclose(
@@ -448,8 +448,10 @@ def test_the_base_is_found_again_and_kept_with_the_corpus(without_ray, monkeypat
 
 
 def test_a_perceiver_as_base_leaves_the_corpus_as_it_is(without_ray, tmp_path):
-    config = replace(small(tmp_path), base=BaseConfig("perceiver"))
+    key = TableKeyConfig(dim=4, base_weight=0.0)
+    config = replace(small(tmp_path), base=BaseConfig("perceiver"), reader="perceiver", key=key)
     with without_ray():
         corpus, base = prepare_base(config, prepare_table(config))
     assert base is None
+    assert corpus.version == 1
     assert "base" not in corpus.fields

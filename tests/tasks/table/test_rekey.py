@@ -24,8 +24,8 @@ from raclib.tasks.table.rekey import change, keys_of, parse_until, rekey_table
 
 JOB = Path(__file__).resolve().parents[3] / "jobs" / "corpus.py"
 NUM = 400
-PCA = TableKeyConfig("pca", dim=4)
-SUPERVISED = TableKeyConfig(dim=4, nca_dim=3)
+PCA = TableKeyConfig("pca", dim=4, base_weight=0.0)
+SUPERVISED = TableKeyConfig(dim=4, nca_dim=3, base_weight=0.0)
 
 
 def make_frame(start: str = "2020-01-01", num: int = NUM) -> pd.DataFrame:
@@ -129,7 +129,7 @@ def test_a_run_asks_for_the_base_classifiers_part(config, without_ray):
         plain, _ = prepare_base(without, prepare_table(without))
     assert KeyTransform.of(plain).base_dim == 0
     with without_ray(), pytest.raises(UserError, match="no scores of a base classifier"):
-        none = replace(config, name="none", base=BaseConfig("perceiver"))
+        none = replace(config, name="none", base=BaseConfig("perceiver"), reader="perceiver")
         prepare_base(none, prepare_table(none))
 
 
@@ -166,7 +166,9 @@ def test_a_corpus_of_no_table_is_left_alone(tmp_path):
 
 
 def test_what_is_not_given_stays():
-    assert change(SUPERVISED, kind=None, dim=7, base_weight=0.0) == replace(SUPERVISED, dim=7)
+    assert change(SUPERVISED, kind=None, dim=7, entity_weight=0.0) == replace(
+        SUPERVISED, dim=7, entity_weight=0.0
+    )
 
 
 def test_numbers_are_of_the_tables_unit(corpus):

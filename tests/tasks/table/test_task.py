@@ -9,13 +9,20 @@ import torch
 
 from raclib.errors import UserError
 from raclib.models.base import BaseConfig
-from raclib.tasks.table.config import TableConfig, TableDrawConfig, TableFitConfig
+from raclib.tasks.table.base import prepare_base
+from raclib.tasks.table.config import (
+    TableConfig,
+    TableDrawConfig,
+    TableFitConfig,
+    TableKeyConfig,
+)
 from raclib.tasks.table.labels import StoredLabel
 from raclib.tasks.table.recipe import About, prepare_table
 from raclib.training.predict import classify_greedy
 
 CPU = torch.device("cpu")
 NUM = 400
+DRAW = TableDrawConfig(num_draws=2, nearest=[], strata=[], newest=0)
 
 
 def write(folder, labels, **columns) -> TableConfig:
@@ -28,8 +35,9 @@ def write(folder, labels, **columns) -> TableConfig:
         storage_path=str(folder),
         data=str(folder / "table.parquet"),
         base=BaseConfig("perceiver"),
-        train=TableFitConfig(batch_size=8),
-        retrieval=TableDrawConfig(num_draws=2),
+        reader="perceiver",
+        train=TableFitConfig(batch_size=8, changed_share=0.0),
+        retrieval=DRAW,
     )
 
 
@@ -40,12 +48,17 @@ def late_class(num_classes: int) -> np.ndarray:
     return np.array([f"c{value:02}" for value in number])
 
 
-@pytest.fixture(scope="module")
-def forty(without_ray, make_task, tmp_path_factory):
+LOOK = TableDrawConfig(nearest=[4, 4], strata=[50, 200], newest=2)
+COPY = {"reader": "copy", "base": BaseConfig("linear", num_folds=2), "retrieval": LOOK}
+
+
+@pytest.fixture(scope="module", params=[{}, COPY], ids=["draws", "copies"])
+def forty(request, without_ray, make_task, tmp_path_factory):
     config = write(tmp_path_factory.mktemp("forty"), late_class(40))
+    config = replace(config, key=TableKeyConfig(base_weight=0.0), **request.param)
     with without_ray():
-        corpus = prepare_table(config)
-        return corpus, make_task(config, corpus)
+        corpus, base = prepare_base(config, prepare_table(config))
+        return corpus, make_task(config, corpus, base)
 
 
 def test_a_class_that_comes_after_the_cutoff_stays(forty):
@@ -98,7 +111,7 @@ def test_labels_of_every_kind(labels, names, without_ray, make_task, tmp_path):
 def test_ids_alone_are_enough(without_ray, make_task, tmp_path):
     ids = np.random.default_rng(0).integers(0, 20, NUM)
     config = write(tmp_path, np.arange(NUM) % 2, user_id=ids)
-    config = replace(config, retrieval=TableDrawConfig(num_draws=2, retrieve="row"))
+    config = replace(config, retrieval=replace(DRAW, retrieve="row"))
     with without_ray():
         corpus = prepare_table(config)
         task = make_task(config, corpus)
@@ -110,7 +123,7 @@ def test_ids_alone_are_enough(without_ray, make_task, tmp_path):
 
 def test_a_batch_above_the_examples_is_one_line(without_ray, make_task, tmp_path):
     config = write(tmp_path, np.arange(NUM) % 2)
-    config = replace(config, train=TableFitConfig(batch_size=97))
+    config = replace(config, train=TableFitConfig(batch_size=97, changed_share=0.0))
     with without_ray():
         corpus = prepare_table(config)
         message = r"train\.batch_size: 97 is above split\.train_examples \(96\); make it smaller"
