@@ -42,7 +42,7 @@ class Task(Protocol):
         ...
 
     def examples(self, split: Split) -> np.ndarray:
-        """Row ids of the examples of a split, int64, sorted."""
+        """Row ids of the examples of a split, int64, once each."""
         ...
 
     def load(self, split: Split, rows: np.ndarray, device: torch.device) -> Batch:

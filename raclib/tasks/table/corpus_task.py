@@ -108,7 +108,7 @@ class CorpusTask(ABC):
         return to_tensors(self.reader.examples(rows), device)
 
     def examples(self, split: Split) -> np.ndarray:
-        """Row ids of the examples of a split, int64, sorted."""
+        """Row ids of the examples of a split, int64, once each; those of the test by time bin."""
         return getattr(self.splits, split)
 
     def history(self, split: Split, device: torch.device) -> TableHistory:
