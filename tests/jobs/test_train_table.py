@@ -16,7 +16,7 @@ from raclib.tasks.table.config import TableConfig
 
 JOBS = Path(__file__).parents[2] / "jobs"
 LINES = ("recent rates", "nearest neighbours", "no context", "refit", "refit, recent rows")
-METHODS = {*LINES, "retrieval"}
+METHODS = {*LINES, "retrieval", "refit + retrieval"}
 NUM = 3000
 
 
@@ -86,7 +86,7 @@ def test_a_table_of_3000_rows_needs_no_other_flag_and_its_name_continues(tmp_pat
     again = start(tmp_path, *args)
     assert again.returncode == 0, again.stderr[-3000:]
     assert table in again.stdout
-    assert len(runs_of(tmp_path)[1]) == 7
+    assert len(runs_of(tmp_path)[1]) == len(METHODS) + 1
     assert "base scores" not in again.stderr, "the base was fitted again"
 
     other = start(tmp_path, *args, "--train.num_epochs", 3)

@@ -62,7 +62,7 @@ def test_dotted_options_override_the_file():
         (["--train.batch_sise", "8"], ["train.batch_sise"]),
         (["--retrieval.estimator", "magic"], ["retrieval.estimator", "magic", "greedy"]),
         (["--retrieval.input_dropout", "1.5"], ["retrieval.input_dropout", "1.5"]),
-        (["--model.num_heads", "7"], ["num_heads", "7", "64", "divisor"]),
+        (["--model.num_heads", "7"], ["num_heads", "7", "512", "divisor"]),
         (["--rule.cutoff", "soon"], ["soon", "2014-01-01"]),
         (["--retrieval.estimator", "rloo"], ["num_sets", "rloo", "at least 2"]),
         (["--retrieval.min_temperature", "1"], ["min_temperature", "1.0", "max_temperature"]),
