@@ -49,7 +49,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         base: The classifier of the row alone whose scores are kept beside it.
         window: Rows are drawn from the last this many whose label was known before a row happened.
         num_draws: Rows that learned queries draw for a row, beside those that are looked up.
-        num_epochs: Passes over the training examples.
+        num_epochs: Passes over the training examples; None for as many as make 1,000 steps.
         seed: Seed of data, weights, order and draws.
         num_workers: Ray Train workers.
         storage_path: Folder or URI for corpora, results and, in `mlflow.db`, runs; each fit has
@@ -75,7 +75,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         base: str = "auto",
         window: int = 4_000,
         num_draws: int = 0,
-        num_epochs: int = 16,
+        num_epochs: int | None = None,
         seed: int = 0,
         num_workers: int = 1,
         storage_path: str | None = None,

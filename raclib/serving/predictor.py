@@ -98,8 +98,9 @@ class Predictor:
 
 
 def recent_rows(corpus: Corpus) -> np.ndarray:
-    """Ids of the rows whose labels became known last."""
-    return np.arange(max(0, len(corpus) - NUM_RECENT), len(corpus))
+    """Ids of the rows whose labels became known last: twice those that a record looks at, so that
+    rows of a while ago have theirs too."""
+    return np.arange(max(0, len(corpus) - 2 * NUM_RECENT), len(corpus))
 
 
 def retrieves(weights: Mapping[str, Tensor]) -> bool:

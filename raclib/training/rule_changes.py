@@ -9,7 +9,8 @@ from torch import Tensor
 from raclib.batch import Batch
 
 MAX_AGE = 1.3
-"""Of a change, in the unit of ages: above 1, so that at times all rows are of the new rule."""
+"""Of a change, in units of the oldest retrieved row's age, or of 1 where that is older: above 1, so
+that at times all rows are of the new rule."""
 MIXED_SHARE = 0.7
 SCALARS = 9
 
@@ -61,8 +62,10 @@ class RuleChanges:
 
         place_bR = self._places(torch.cat([key_b1d, key_bRd], dim=1), direction_bd, scalars_bX)
         changed_bR = _between_quantiles(place_bR, scalars_bX[:, 4:6])
-        age_b1 = MAX_AGE * scalars_bX[:, 6:7]
-        changed_bR[:, 1:] &= _rows(retrieved["age"], chosen_b) < age_b1
+        age_bR = _rows(retrieved["age"], chosen_b).masked_fill(missing_bR, 0.0)
+        # A young corpus has no rows of an age of 1: changes would never be within it.
+        oldest_b1 = age_bR.amax(dim=1, keepdim=True).clamp_max(1.0)
+        changed_bR[:, 1:] &= age_bR < MAX_AGE * scalars_bX[:, 6:7] * oldest_b1
         new_bR = torch.where(
             changed_bR, self._rule(scalars_bX, order_bC).gather(1, label_bR), label_bR
         )

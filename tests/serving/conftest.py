@@ -65,7 +65,6 @@ def shared_classifier(ray_cluster, history_table, tmp_path_factory):
         label="answer",
         label_time="known",
         window=400,
-        num_epochs=8,
         storage_path=str(tmp_path_factory.mktemp("history")),
         config={
             "encoder.dim": 16,

@@ -40,8 +40,9 @@ def test_labels_change_by_one_rule_for_recent_rows_only(num_classes, seed, base)
     assert torch.equal(new_batch["label"][unchosen], batch["label"][unchosen])
     changed = new_rows["label"] != rows["label"]
     assert not changed[:, unchosen].any()
-    age_B = MAX_AGE * uniforms[:, 6].float()
-    assert not (changed & (rows["age"] >= age_B[:, None])).any()
+    oldest_B = rows["age"].masked_fill(missing, 0.0).amax(dim=(0, 2)).clamp_max(1.0)
+    age_B = MAX_AGE * uniforms[:, 6].float() * oldest_B
+    assert not (changed & ~missing & (rows["age"] >= age_B[:, None])).any()
     assert all(torch.equal(new_rows[name], rows[name]) for name in ("key", "age", "other"))
     for example in torch.nonzero(~unchosen).flatten().tolist():
         old = torch.cat([batch["label"][None, example], rows["label"][:, example].flatten()])
@@ -53,11 +54,21 @@ def test_labels_change_by_one_rule_for_recent_rows_only(num_classes, seed, base)
         assert len({was for was, _ in moved}) == len({(was, now) for was, now in moved})
 
 
+def test_changes_lie_within_what_a_young_corpus_holds():
+    changes, batch, rows, missing, uniforms = make(2, 3)
+    rows["age"] *= 0.01
+    uniforms[:, 6] = 0.25
+    _, new_rows = changes(batch, rows, missing, uniforms)
+    changed = (new_rows["label"] != rows["label"]) & ~missing
+    assert changed.any()
+    assert rows["age"][changed].max() < 0.25 * MAX_AGE * 0.02
+
+
 def test_the_example_changes_with_rows_where_it_lies():
     changes, batch, rows, missing, uniforms = make(2, 0)
     rows["key"] = batch["key"][None, :, None].expand(SETS, -1, ROWS, -1).clone()
-    rows["age"].zero_()
-    uniforms[:, 6] = 0.5  # the change is older than every row ...
+    rows["age"].fill_(0.5)
+    uniforms[:, 6] = 0.9  # the change is older than every row ...
     uniforms[:, 7] = 0.9  # ... and sets all to one class
     new_batch, new_rows = changes(batch, rows, missing, uniforms)
     chosen = uniforms[:, 0] < 0.5

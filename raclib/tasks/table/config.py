@@ -80,8 +80,8 @@ class TableRetrievalConfig(RetrievalConfig):
 class TableTrainConfig(TrainConfig):
     """The optimiser, its schedule, the passes over the examples."""
 
-    num_epochs: PositiveInt = 100
-    """Passes over the training examples."""
+    num_epochs: PositiveInt | None = 100
+    """Passes over the training examples; null for as many as make 1,000 steps."""
     fetch_timeout_s: PositiveFloat = 120.0
     """Seconds after which a fetch of rows gives up."""
     changed_share: ClosedUnitInterval = 0.0
@@ -246,8 +246,8 @@ class TableDrawConfig(TableRetrievalConfig):
 class TableFitConfig(TableTrainConfig):
     """The optimiser, its schedule, the passes over the examples."""
 
-    num_epochs: PositiveInt = 16
-    """Passes over the training examples."""
+    num_epochs: PositiveInt | None = None
+    """Passes over the training examples; by default as many as make 1,000 steps."""
     batch_size: PositiveInt = 128
     """Examples a step, over all workers together."""
     learning_rate: PositiveFloat = 3e-3

@@ -32,6 +32,8 @@ from raclib.tasks.table.splits import make_splits
 from raclib.training.examples import Order, stream_examples
 from raclib.training.rule_changes import RuleChanges
 
+DEFAULT_STEPS = 1000
+
 
 class CorpusTask(ABC):
     """Rows to predict and rows to retrieve. Picklable: sent to every worker.
@@ -81,14 +83,14 @@ class CorpusTask(ABC):
         if self.reads_base:
             assert base is not None
             self.reader = replace(self.reader, base=self._answers(base))
-        self.order = Order(
-            self.splits.train, config.train.batch_size, config.train.num_epochs, config.seed
-        )
-        if not self.order.num_steps:
+        size = config.train.batch_size
+        if len(self.splits.train) < size:
             raise UserError(
-                f"train.batch_size: {config.train.batch_size} is above split.train_examples "
+                f"train.batch_size: {size} is above split.train_examples "
                 f"({len(self.splits.train)}); make it smaller"
             )
+        epochs = config.train.num_epochs or -(-DEFAULT_STEPS // (len(self.splits.train) // size))
+        self.order = Order(self.splits.train, size, epochs, config.seed)
 
     @property
     def num_steps(self) -> int:

@@ -56,7 +56,10 @@ class Record:
 
     def _log_weights(self, time_M: np.ndarray) -> np.ndarray:
         """Of each answer at each time, `[M, A]`."""
-        sums_NA = np.pad(self.log_prob_NA.cumsum(axis=0), ((1, 0), (0, 0)))
         hi_M = np.searchsorted(self.known_N, time_M)
         lo_M = np.maximum(hi_M - NUM_RECENT, 0)
-        return log_softmax(sums_NA[hi_M] - sums_NA[lo_M], axis=1)
+        # Each sum on its own: differences of running sums would depend on rows before them.
+        padded_NA = np.pad(self.log_prob_NA, ((0, 1), (0, 0)))
+        sums_MA = np.add.reduceat(padded_NA, np.stack([lo_M, hi_M], axis=1).ravel())[::2]
+        sums_MA[lo_M == hi_M] = 0.0
+        return log_softmax(sums_MA, axis=1)
