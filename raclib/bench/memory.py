@@ -92,7 +92,7 @@ class MadeHistory:
 
     def look(self, batch: Batch) -> Tensor:
         """None: all rows are drawn."""
-        return torch.empty(len(batch["x"]), 0, dtype=torch.int64)
+        return torch.empty(len(batch["label"]), 0, dtype=torch.int64, device=batch["label"].device)
 
     def fetch(self, batch: Batch, rows_MBS: Tensor) -> Batch:
         """Reviews of random numbers, `[M, B, S, ...]`, as a corpus stores them."""
