@@ -7,7 +7,8 @@ from raclib.run.cli import main
 from raclib.run.paths import resolve
 from raclib.serving.compare_table import compare_table
 from raclib.serving.table_predictor import TablePredictor
-from raclib.serving.train_table import Trained, train_table
+from raclib.serving.train_table import train_table
+from raclib.serving.trained import Trained
 from raclib.serving.unlabelled import predict_unlabelled
 from raclib.tasks.table.config import TableConfig
 from raclib.tasks.table.recipe import TableRecipe

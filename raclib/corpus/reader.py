@@ -2,6 +2,8 @@
 
 import resource
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -11,12 +13,17 @@ from raclib.corpus.corpus import Corpus
 from raclib.corpus.gather import Array, split
 from raclib.corpus.hydrate import find_copy, hydrate
 from raclib.corpus.manifest import ShardInfo
-from raclib.corpus.mounts import Mount
+from raclib.corpus.mounts import Mount, choose_mount
 from raclib.corpus.ranges import BlockCache, RangeColumn
 from raclib.corpus.remote import RangeReader
 
 # Under the range mount narrower fields are copied whole: they are small and every step needs them.
 NARROW_BYTES = 32
+
+
+def take_from(corpus: Corpus) -> Callable[[np.ndarray, tuple[str, ...]], dict[str, Array]]:
+    """`ShardReader.take` of one version of a corpus, by the mount that suits it."""
+    return partial(ShardReader(choose_mount(corpus, "auto")).take, corpus)
 
 
 class ShardReader:

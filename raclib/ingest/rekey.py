@@ -14,8 +14,7 @@ from raclib.arrays import Arrays
 from raclib.corpus import Corpus, add_field
 from raclib.corpus.corpus import latest_version
 from raclib.corpus.manifest import TIME
-from raclib.corpus.mounts import choose_mount
-from raclib.corpus.reader import ShardReader
+from raclib.corpus.reader import take_from
 from raclib.errors import UserError
 from raclib.ingest.base_scores import BASE
 from raclib.ingest.config import KeyConfig
@@ -73,7 +72,7 @@ def rekey(corpus: Corpus, wanted: Rekey) -> Corpus:
     if all(corpus.provenance.get(name) == value for name, value in said.items()):
         return corpus
     _check(corpus, wanted)
-    take = partial(ShardReader(choose_mount(corpus, "auto")).take, corpus)
+    take = take_from(corpus)
     transform = _fit(corpus, wanted, take)
     # Before the version that names it: a version is never without its transform.
     transform.save(corpus.uri)

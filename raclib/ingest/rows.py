@@ -119,8 +119,12 @@ class RowReader:
 
     def score(self, rows: Arrays, base: FittedBase) -> np.ndarray:
         """What a corpus keeps of a base classifier's answers to encoded rows."""
+        return base.compress(self.log_probs(rows, base))
+
+    def log_probs(self, rows: Arrays, base: FittedBase) -> np.ndarray:
+        """A base classifier's answers to encoded rows, float32 `[N, C]`."""
         some = next(iter(rows.values()))
-        return base.compress(base.log_probs(to_features(rows, self.features.num_codes, len(some))))
+        return base.log_probs(to_features(rows, self.features.num_codes, len(some)))
 
     def _event_times(self, rows: pa.Table) -> np.ndarray:
         times = Times.read(rows, self.event_roles)

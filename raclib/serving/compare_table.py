@@ -1,30 +1,18 @@
 """What a trained run on a table is worth beside lines that learn less."""
 
-from raclib.evaluation.comparison import Wording, evaluate, report
-from raclib.evaluation.lines import NO_CONTEXT, add_ours, make_lines, refittable
+from raclib.evaluation.comparison import Wording
 from raclib.ingest.base_scores import FeatureReader
-from raclib.serving.train_table import Trained
+from raclib.serving.compare import compare
+from raclib.serving.trained import Trained
 from raclib.tasks.table.config import TableConfig
+from raclib.tasks.table.task import TableTask
 
 
 def compare_table(trained: Trained) -> None:
-    """Prints and logs the comparison: one MLflow run a method.
-
-    Args:
-        trained: What the run came to, its MLflow run open.
-    """
-    task, base, ours = trained.task, trained.base, dict(trained.fitted)
-    loggers = dict(trained.loggers)
-    rows = task.splits.test
-    no_context = base.probabilities(rows) if base else ours.pop(NO_CONTEXT).test.probability
-    read = FeatureReader(task.corpus, task.num_codes)
-    lines = make_lines(task, refittable(task, base, read), no_context)
-    methods = add_ours(task, lines, ours, base is not None)
-    for name in methods.keys() - loggers.keys():
-        with trained.follow(name) as loggers[name]:
-            pass
-    wording = _describe(task.config)
-    report(evaluate(task, methods, wording), lines.chosen, trained.job, loggers, wording)
+    """Prints and logs the comparison of a run of `train_table`, its MLflow run open."""
+    task = trained.task
+    assert isinstance(task, TableTask)
+    compare(trained, FeatureReader(task.corpus, task.num_codes), _describe(task.config))
 
 
 def _describe(config: TableConfig) -> Wording:

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from raclib.arrays import Arrays
 from raclib.corpus import open_corpus
-from raclib.corpus.mounts import choose_mount
-from raclib.corpus.reader import ShardReader
+from raclib.corpus.reader import take_from
 from raclib.ingest.base_scores import load_folds
 from raclib.ingest.config import date_to_ms
 from raclib.ingest.encoders import build_encoder
@@ -69,8 +68,7 @@ class ReviewModel(PythonModel):
         }
         sizes = self.transform.dim, NUM_CLASSES
         model = build_model(config, statistics, *sizes, retrieves(weights))
-        fetch = partial(ShardReader(choose_mount(corpus, "auto")).take, corpus)
-        reader, base = TableReader(fetch, INPUTS, RatingRule(config.rule)), None
+        reader, base = TableReader(take_from(corpus), INPUTS, RatingRule(config.rule)), None
         if config.reader == "copy":
             folds, recent = load_folds(corpus), recent_rows(corpus)
             answers = folds.log_probs(ReviewFeatures(corpus), recent)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +10,8 @@ from torch import Tensor
 
 from raclib.arrays import Arrays
 from raclib.corpus import Corpus, open_corpus
-from raclib.corpus.mounts import choose_mount
-from raclib.corpus.reader import ShardReader
-from raclib.ingest.base_scores import FeatureReader, load_folds, to_features
+from raclib.corpus.reader import take_from
+from raclib.ingest.base_scores import FeatureReader, load_folds
 from raclib.ingest.key_shards import EVENT_TIME
 from raclib.ingest.rows import RowReader
 from raclib.serving.predictor import Predictor, recent_rows, retrieves
@@ -81,12 +79,10 @@ class TablePredictor:
 
     def _score(self, rows: Arrays) -> np.ndarray:
         assert self._base is not None
-        features = to_features(rows, self.reader.features.num_codes, len(rows["time"]))
-        return self._base.log_probs(features)
+        return self.reader.log_probs(rows, self._base)
 
 
 def _table_reader(corpus: Corpus) -> TableReader:
     """Reads rows of the corpus of a table, without servers."""
     inputs = tuple(name for name in INPUTS if name in corpus.fields)
-    fetch = partial(ShardReader(choose_mount(corpus, "auto")).take, corpus)
-    return TableReader(fetch, inputs, StoredLabel(), EVENT_TIME)
+    return TableReader(take_from(corpus), inputs, StoredLabel(), EVENT_TIME)

@@ -74,8 +74,7 @@ class Worker:
         config = self.task.config
         torch.manual_seed(config.seed)
         self.model = self.task.build_model(self.with_context).to(self.device)
-        changes = self.task.changes
-        self.num_change_uniforms = changes.num_uniforms if changes and self.with_context else 0
+        self.changes = self.task.changes if self.with_context else None
         self.step_module = self._build_step().to(self.device)
         self.module = ray.train.torch.prepare_model(self.step_module)
         self.optimizer = ScheduledAdamW(self.model, config.train, self.task.num_steps)
@@ -136,8 +135,7 @@ class Worker:
         retrieval = self.task.config.retrieval
         estimator = build_estimator(retrieval.estimator, retrieval.num_sets)
         history = self.task.history("train", self.device)
-        changes = self.task.changes
-        return RetrievalStep(self.model, history, estimator, retrieval, self.timer, changes)
+        return RetrievalStep(self.model, history, estimator, retrieval, self.timer, self.changes)
 
     def _step(self, step: int, batch: Batch) -> dict[str, float]:
         config = self.task.config
@@ -149,7 +147,7 @@ class Worker:
             config.train.batch_size,
             config.retrieval.num_sets,
             config.retrieval.num_draws,
-            self.num_change_uniforms,
+            self.changes.num_uniforms if self.changes else 0,
         ).to(self.device)
         progress = step / max(1, self.task.num_steps - 1)
         self.module.train()

@@ -186,16 +186,22 @@ def test_windows_that_hold_everything_are_searched_once():
     assert distinct([64, 4, 16, 4], 1000) == [4, 16, 64]
 
 
-def test_fits_are_done_once_and_by_what_they_saw(ray_cluster, tmp_path, monkeypatch):
+@pytest.fixture
+def fits(ray_cluster, tmp_path):
+    """Fits on rows of a corpus, kept in a folder `fits`."""
     arrays = make_rows(0, 0)
     with CorpusWriter(str(tmp_path / "c"), FIELDS, rows_per_shard=150) as writer:
         writer.write(arrays)
     read = FeatureReader(open_corpus(str(tmp_path / "c")), ())
     label = arrays["label"].astype(np.int64).clip(0)
     data = LabelledRows(read, label, arrays["time"], arrays["event_time"], 2)
-    fits = RayFits(BaseConfig(), data, str(tmp_path / "fits"))
+    return RayFits(BaseConfig(), data, str(tmp_path / "fits"))
+
+
+def test_fits_are_done_once_and_by_what_they_saw(fits, tmp_path):
+    data = fits.data
     parts = [np.arange(50), np.arange(20, 90)]
-    rows = read(np.arange(NUM))
+    rows = data.read(np.arange(NUM))
     found = [base.log_probs(rows) for base in fits(parts)]
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "fits").iterdir()}
     assert len(files) == 2
@@ -203,19 +209,12 @@ def test_fits_are_done_once_and_by_what_they_saw(ray_cluster, tmp_path, monkeypa
     assert np.array_equal(found, again[::-1])
     assert not np.array_equal(found[0], found[1])
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    turned = replace(fits, data=replace(data, label=1 - label))(parts)
+    turned = replace(fits, data=replace(data, label=1 - data.label))(parts)
     assert np.allclose(turned[0].log_probs(rows), found[0][:, ::-1], atol=1e-3)
     assert len(list((tmp_path / "fits").iterdir())) == 4
 
 
-def test_a_mistake_of_a_fit_is_the_users_error(ray_cluster, tmp_path):
-    arrays = make_rows(0, 0)
-    with CorpusWriter(str(tmp_path / "c"), FIELDS, rows_per_shard=150) as writer:
-        writer.write(arrays)
-    read = FeatureReader(open_corpus(str(tmp_path / "c")), ())
-    label = arrays["label"].astype(np.int64).clip(0)
-    data = LabelledRows(read, label, arrays["time"], arrays["event_time"], 2)
-    fits = RayFits(BaseConfig(), data, str(tmp_path / "fits"))
+def test_a_mistake_of_a_fit_is_the_users_error(fits, tmp_path):
     fits([np.arange(50)])
     (file,) = (tmp_path / "fits").iterdir()
     file.write_bytes(b"damaged")

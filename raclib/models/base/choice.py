@@ -29,8 +29,7 @@ def choose_kind(
         num_classes: C.
         seed: The same gives the same.
     """
-    features = read(rows[:1])
-    has_trees = features.embedding is None and find_spec("lightgbm") is not None
+    has_trees = read(rows[:1]).embedding is None and find_spec("lightgbm") is not None
     early, late = np.split(rows, [int(len(rows) * (1 - LATE_SHARE))])
     if not has_trees or not len(early):
         return replace(config, kind="linear")
@@ -40,8 +39,9 @@ def choose_kind(
         for part in (early, late)
     )
 
+    features = read(early)
+
     def loss(kind: Kind) -> float:
-        features = read(early)
         fitted = fit_base(replace(config, kind=kind), features, label[early], num_classes, seed)
         parts = (late[piece] for piece in pieces(late))
         return -sum(

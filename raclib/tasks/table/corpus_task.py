@@ -14,8 +14,7 @@ from torch import Tensor
 from raclib.batch import Batch, Split, to_tensors
 from raclib.corpus import Corpus, CorpusClient
 from raclib.corpus.manifest import TIME
-from raclib.corpus.mounts import choose_mount
-from raclib.corpus.reader import ShardReader
+from raclib.corpus.reader import take_from
 from raclib.errors import UserError
 from raclib.ingest.key_shards import EVENT_TIME
 from raclib.ingest.keys import KeyTransform
@@ -188,11 +187,9 @@ class CorpusTask(ABC):
             log_probs_XC: What the base says of them.
         """
         order = np.argsort(rows)
-        fetch = partial(ShardReader(choose_mount(self.corpus, "auto")).take, self.corpus)
+        answers = BaseAnswers(rows[order], log_probs_XC[order])
         other = copy(self)
-        other.reader = replace(
-            self.reader, fetch=fetch, base=BaseAnswers(rows[order], log_probs_XC[order])
-        )
+        other.reader = replace(self.reader, fetch=take_from(self.corpus), base=answers)
         return other
 
     @abstractmethod
