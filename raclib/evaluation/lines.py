@@ -71,23 +71,21 @@ def refittable(task: CorpusTask, base: BaseScores | None, read: FeaturesOf) -> R
     return new_base(task, read)
 
 
-def add_ours(
-    task: CorpusTask, lines: Lines, ours: Mapping[str, Fitted], has_base: bool
-) -> dict[str, np.ndarray]:
+def add_ours(task: CorpusTask, lines: Lines, ours: Mapping[str, Fitted]) -> dict[str, np.ndarray]:
     """All methods in the order in which they are shown: lines, then ours.
 
     Args:
         task: Its test examples are answered.
         lines: The simple methods.
-        ours: Trained models with retrieval.
-        has_base: Whether the reader has a base classifier beside it, and is weighed against it.
+        ours: Trained models with retrieval. One whose reader starts from a base classifier is
+            weighed against it, as a served one is.
     """
     found = dict(lines.probabilities)
     for name, fitted in ours.items():
         found[name] = fitted.test.probability
-        if has_base:
+        if task.reads_base:
             found[name] = weigh(task, [fitted.test.probability, found[NO_CONTEXT]])
-        if has_base and task.reads_base and name == RETRIEVAL:
+        if task.reads_base and name == RETRIEVAL:
             refits = lines.refits.all
             found[REFIT_RETRIEVAL] = with_refit(task, fitted.weights, refits, lines.data)
     return found

@@ -19,7 +19,7 @@ def compare(trained: Trained, read: FeaturesOf, wording: Wording) -> None:
     rows = task.splits.test
     no_context = base.probabilities(rows) if base else ours.pop(NO_CONTEXT).test.probability
     lines = make_lines(task, refittable(task, base, read), no_context)
-    methods = add_ours(task, lines, ours, base is not None)
+    methods = add_ours(task, lines, ours)
     for name in methods.keys() - loggers.keys():
         with trained.follow(name) as loggers[name]:
             pass
