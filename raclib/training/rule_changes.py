@@ -11,6 +11,11 @@ from raclib.batch import Batch
 MAX_AGE = 1.3
 """Of a change, in units of the oldest retrieved row's age, or of 1 where that is older: above 1, so
 that at times all rows are of the new rule."""
+EVEN_SHARE = 0.25
+"""Of the changes that are of any age alike; those of the others are spread evenly in their
+logarithm, from `YOUNGEST` of the greatest on, so that a change of a few labels ago is learned too.
+"""
+YOUNGEST = 1 / 64
 MIXED_SHARE = 0.7
 SCALARS = 9
 
@@ -65,7 +70,7 @@ class RuleChanges:
         age_bR = _rows(retrieved["age"], chosen_b).masked_fill(missing_bR, 0.0)
         # A young corpus has no rows of an age of 1: changes would never be within it.
         oldest_b1 = age_bR.amax(dim=1, keepdim=True).clamp_max(1.0)
-        changed_bR[:, 1:] &= age_bR < MAX_AGE * scalars_bX[:, 6:7] * oldest_b1
+        changed_bR[:, 1:] &= age_bR < MAX_AGE * _spread(scalars_bX[:, 6:7]) * oldest_b1
         new_bR = torch.where(
             changed_bR, self._rule(scalars_bX, order_bC).gather(1, label_bR), label_bR
         )
@@ -99,6 +104,12 @@ class RuleChanges:
 def _rows(values_MBX: Tensor, chosen_b: Tensor) -> Tensor:
     """The rows of all sets of the chosen examples, `[b, M * S, ...]`."""
     return values_MBX[:, chosen_b].transpose(0, 1).flatten(1, 2)
+
+
+def _spread(uniform_b1: Tensor) -> Tensor:
+    """Ages in units of the greatest: even below `EVEN_SHARE`, above it even in the logarithm."""
+    even_b1, rest_b1 = uniform_b1 / EVEN_SHARE, (uniform_b1 - EVEN_SHARE) / (1 - EVEN_SHARE)
+    return torch.where(even_b1 < 1, even_b1, YOUNGEST**rest_b1)
 
 
 def _standard(place_bR: Tensor) -> Tensor:
