@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from raclib.errors import UserError
 
@@ -52,6 +57,10 @@ class KeyConfig:
     """Dimensions of the text part of a key; of supervised ones, those of pca."""
     nca_dim: PositiveInt = 32
     """Dimensions that supervised keys have beside these, of the map that knows labels."""
+    base_weight: NonNegativeFloat = 0.0
+    """Root mean square distance of a part for the base classifier's answers, where supervised keys
+    have 1 otherwise; 0 for no such part. The corpus gets a version with these keys once the base is
+    fitted; none where it is trained with the model (base.kind perceiver)."""
     normalize: bool = True
     """Scale the text part to unit length, so that its products are cosines; supervised keys have
     a mean squared distance of one instead."""

@@ -204,8 +204,9 @@ class TableKeyConfig(KeyConfig):
     """Length of the part of an id, in units of the projection's; 0 for none. At 1.5 rows of one id
     are nearer than rows that are alike otherwise."""
     base_weight: NonNegativeFloat = 1.0
-    """Root mean square distance of a part for the base classifier's answers, where the rest has 1;
-    0 for no such part. The corpus gets a version with these keys once the base is fitted."""
+    """Root mean square distance of a part for the base classifier's answers, where supervised keys
+    have 1 otherwise; 0 for no such part. The corpus gets a version with these keys once the base is
+    fitted; none where it is trained with the model (base.kind perceiver)."""
 
 
 @dataclass
@@ -228,9 +229,9 @@ class TableDrawConfig(TableRetrievalConfig):
 
     num_draws: NonNegativeInt = 0
     """Rows drawn for an example (kappa)."""
-    nearest: list[PositiveInt] = field(default_factory=lambda: [32, 32, 32, 32])
+    nearest: list[PositiveInt] = field(default_factory=lambda: [16, 32, 32, 32, 32])
     """Nearest rows that are looked up beside those drawn, of each stratum of age."""
-    strata: list[PositiveInt] = field(default_factory=lambda: [500, 2_000, 8_000, 32_000])
+    strata: list[PositiveInt] = field(default_factory=lambda: [125, 500, 2_000, 8_000, 32_000])
     """Where each stratum ends, in labels known before the example; rising."""
     newest: NonNegativeInt = 16
     """Rows whose labels became known last, looked up too."""
