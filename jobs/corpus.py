@@ -105,8 +105,9 @@ def rekey(
     nca_dim: int | None = None,
     base_weight: float | None = None,
     time_linear: bool | None = None,
+    metric_of: str | None = None,
 ) -> None:
-    """Gives the corpus of a table other keys, as its next version; older versions stay.
+    """Gives a corpus of a table or of reviews other keys, as its next version; older ones stay.
 
     What is not given stays as it is. A run is compared on no keys that saw labels known after the
     cutoff; models that are served read them.
@@ -120,20 +121,15 @@ def rekey(
         nca_dim: Dimensions that supervised keys have beside these.
         base_weight: Root mean square distance of the base classifier's part; 0 for none.
         time_linear: Append the row's own time.
+        metric_of: A model that was trained on this corpus with the reader copy, such as
+            runs:/<run id>/model: what it learned to tell rows apart by takes the place of the
+            dimensions that know labels.
     """
     # Here, not above: what makes corpora is slow to import, and one command needs it.
-    from raclib.tasks.table.rekey import change, keys_of, parse_until, rekey_table
+    from raclib.serving.rekey import Changes, rekey_corpus
 
-    corpus = open_corpus(uri)
-    key = change(
-        keys_of(corpus),
-        kind=kind,
-        dim=dim,
-        nca_dim=nca_dim,
-        base_weight=base_weight,
-        time_linear=time_linear,
-    )
-    print(rekey_table(corpus, key, parse_until(corpus, until) if until else None))
+    changes = Changes(kind, dim, nca_dim, base_weight, time_linear)
+    print(rekey_corpus(open_corpus(uri), changes, until, metric_of))
 
 
 def export(uri: str, table: str, version: int | None = None) -> None:

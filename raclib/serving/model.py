@@ -20,10 +20,10 @@ from torch import Tensor
 from raclib.arrays import Arrays
 from raclib.corpus import open_corpus
 from raclib.corpus.reader import take_from
-from raclib.ingest.base_scores import load_folds
+from raclib.ingest.base_scores import BASE, load_base, load_folds
 from raclib.ingest.config import date_to_ms
 from raclib.ingest.encoders import build_encoder
-from raclib.ingest.keys import KeyTransform
+from raclib.ingest.keys import KEY_FIT, KeyTransform
 from raclib.models.base import FittedBase
 from raclib.run.cli import parse
 from raclib.serving.log import log_pyfunc
@@ -60,7 +60,9 @@ class ReviewModel(PythonModel):
         config = parse(AmazonConfig, Path(context.artifacts["config"]), [])
         corpus = open_corpus(config.corpus_uri)
         self.encoder = build_encoder(config.encoder, "cpu")
-        self.transform = KeyTransform.of(corpus)
+        self.transform, self.key_base = KeyTransform.of(corpus), None
+        if self.transform.base_dim:
+            self.key_base = load_base(corpus, corpus.provenance[KEY_FIT][BASE])
         weights = torch.load(context.artifacts["weights"], weights_only=True)
         statistics = {
             name: (torch.zeros(width), torch.ones(width))
@@ -93,12 +95,16 @@ class ReviewModel(PythonModel):
         embedding = self.encoder.encode(texts).astype(np.float16)
         rows = {
             "embedding": embedding,
-            "key": self.transform.transform({"embedding": embedding}, time).astype(np.float16),
             "helpful_vote": model_input["helpful_vote"].to_numpy(np.float32),
             "verified_purchase": model_input["verified_purchase"].to_numpy(np.int8),
-            "time": time,
         }
-        return self.predictor(rows)[:, 1]
+        key = self.transform.transform(self._key_inputs(rows), time).astype(np.float16)
+        return self.predictor({**rows, "key": key, "time": time})[:, 1]
+
+    def _key_inputs(self, rows: Arrays) -> Arrays:
+        if self.key_base is None:
+            return rows
+        return {**rows, BASE: self.key_base.compress(_score(self.key_base, rows))}
 
 
 def _score(base: FittedBase, rows: Arrays) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The base classifier of reviews: what it sees, and its answers as a field of the corpus."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from raclib.models.base import Features
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS
+from raclib.tasks.amazon.rekey import rekey_reviews
 from raclib.tasks.table.base import BaseScores
+from raclib.tasks.table.rekey import with_base_part
 
 
 class ReviewFeatures:
@@ -52,11 +54,19 @@ def review_features(found: Arrays) -> Features:
 
 
 def prepare_review_base(config: AmazonConfig, corpus: Corpus) -> tuple[Corpus, BaseScores | None]:
-    """A version of the corpus with the scores of the base classifier; None for the paper's own."""
+    """A version of the corpus with the scores of the base classifier; None for the paper's own.
+
+    With `key.base_weight` they are part of its keys too.
+    """
+
+    def rekey(corpus: Corpus, weight: float, until: int | None) -> Corpus:
+        return rekey_reviews(corpus, replace(config.key, base_weight=weight), config.rule, until)
+
     if config.base.kind == "perceiver":
-        return corpus, None
+        return with_base_part(corpus, config.key.base_weight, rekey), None
     read, rule = ReviewFeatures(corpus), RatingRule(config.rule)
     label_N = rule({name: corpus.read(name) for name in rule.fields})
     what = label_N, NUM_CLASSES, date_to_ms(config.rule.cutoff)
     extended, fitted = add_base(corpus, config.base, read, *what, {"rule": asdict(config.rule)})
+    extended = with_base_part(extended, config.key.base_weight, rekey)
     return extended, BaseScores(fitted, ReviewFeatures(extended))

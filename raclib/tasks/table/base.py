@@ -1,6 +1,6 @@
 """The base classifier of a table: no context, and a field of the corpus."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from raclib.ingest.features import FeatureEncoder
 from raclib.models.base import OutOfFold
 from raclib.tasks.table.config import TableConfig
 from raclib.tasks.table.recipe import About
-from raclib.tasks.table.rekey import with_base_part
+from raclib.tasks.table.rekey import rekey_table, with_base_part
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,15 @@ def prepare_base(config: TableConfig, corpus: Corpus) -> tuple[Corpus, BaseScore
     With `key.base_weight` they are part of its keys too. The paper's classifier without context is
     trained like the one with retrieval.
     """
+
+    def rekey(corpus: Corpus, weight: float, until: int | None) -> Corpus:
+        return rekey_table(corpus, replace(config.key, base_weight=weight), until)
+
     if config.base.kind == "perceiver":
-        return with_base_part(corpus, config.key), None
+        return with_base_part(corpus, config.key.base_weight, rekey), None
     about, num_codes = About.of(corpus), FeatureEncoder.load(corpus.uri).num_codes
     extended, classifiers = with_base(
         corpus, config.base, num_codes, len(about.classes), about.cutoff
     )
-    extended = with_base_part(extended, config.key)
+    extended = with_base_part(extended, config.key.base_weight, rekey)
     return extended, BaseScores(classifiers, FeatureReader(extended, num_codes))

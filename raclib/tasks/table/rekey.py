@@ -1,6 +1,8 @@
 """Other keys for the corpus of a table."""
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pyarrow as pa
 from raclib.corpus import Corpus
 from raclib.errors import UserError
 from raclib.ingest.base_scores import BASE
+from raclib.ingest.config import KeyConfig
 from raclib.ingest.keys import KEY_FIT
 from raclib.ingest.rekey import Rekey, rekey
 from raclib.ingest.times import to_milliseconds
@@ -15,13 +18,19 @@ from raclib.tasks.table.config import TableKeyConfig
 from raclib.tasks.table.labels import StoredLabel
 from raclib.tasks.table.recipe import About
 
+Key = TypeVar("Key", bound=KeyConfig)
+
 
 def keys_of(corpus: Corpus) -> TableKeyConfig:
     """How the keys of a version of a corpus were made; raises UserError if it is of no table."""
     if "table" not in corpus.provenance:
         raise UserError(f"{corpus.uri}: not the corpus of a table; make it with other keys anew")
-    weight = corpus.provenance.get(KEY_FIT, {}).get("base_weight", 0.0)
-    return TableKeyConfig(**corpus.provenance["key"], base_weight=weight)
+    return TableKeyConfig(**corpus.provenance["key"], base_weight=base_weight_of(corpus))
+
+
+def base_weight_of(corpus: Corpus) -> float:
+    """The part of the base classifier in the keys of a version of a corpus."""
+    return float(corpus.provenance.get(KEY_FIT, {}).get("base_weight", 0.0))
 
 
 def rekey_table(
@@ -52,13 +61,21 @@ def rekey_table(
     return rekey(corpus, wanted)
 
 
-def with_base_part(corpus: Corpus, key: TableKeyConfig) -> Corpus:
-    """A version whose keys have the part of its base classifier that is asked for."""
-    fitted = corpus.provenance.get(KEY_FIT, {})
-    wanted = corpus.provenance.get(BASE) if key.base_weight else None
-    if (fitted.get("base_weight", 0.0), fitted.get(BASE)) == (key.base_weight, wanted):
+def with_base_part(
+    corpus: Corpus, weight: float, rekey: Callable[[Corpus, float, int | None], Corpus]
+) -> Corpus:
+    """A version whose keys have the part of its base classifier that is asked for.
+
+    Args:
+        corpus: The newest version.
+        weight: Of that part; there is none where the corpus has no scores of a base classifier.
+        rekey: Publishes a version with keys of a weight, fitted on labels known before a time.
+    """
+    fitted, base = corpus.provenance.get(KEY_FIT, {}), corpus.provenance.get(BASE)
+    weight = weight if base else 0.0
+    if (base_weight_of(corpus), fitted.get(BASE)) == (weight, base if weight else None):
         return corpus
-    return rekey_table(corpus, key, fitted.get("until"))
+    return rekey(corpus, weight, fitted.get("until"))
 
 
 def parse_until(corpus: Corpus, value: str) -> int:
@@ -67,7 +84,7 @@ def parse_until(corpus: Corpus, value: str) -> int:
     Raises:
         UserError: if it is neither.
     """
-    unit = corpus.provenance["roles"]["time_unit"]
+    unit = corpus.provenance.get("roles", {}).get("time_unit")
     given = pa.array([value], pa.string())
     if unit is not None and value.lstrip("-").isdigit():
         (time,), _ = to_milliseconds(pa.array([int(value)]), unit)
@@ -81,7 +98,7 @@ def parse_until(corpus: Corpus, value: str) -> int:
     return int(time)
 
 
-def change(key: TableKeyConfig, **changes: object) -> TableKeyConfig:
+def change(key: Key, **changes: object) -> Key:
     """The same with some values changed; None leaves one as it is."""
     given = {name: value for name, value in changes.items() if value is not None}
-    return TableKeyConfig(**{**asdict(key), **given})
+    return replace(key, **given)  # type: ignore[arg-type]

@@ -128,9 +128,11 @@ def test_a_run_asks_for_the_base_classifiers_part(config, without_ray):
         without = replace(config, key=SUPERVISED)
         plain, _ = prepare_base(without, prepare_table(without))
     assert KeyTransform.of(plain).base_dim == 0
-    with without_ray(), pytest.raises(UserError, match="no scores of a base classifier"):
+    with without_ray():
         none = replace(config, name="none", base=BaseConfig("perceiver"), reader="perceiver")
-        prepare_base(none, prepare_table(none))
+        unscored, _ = prepare_base(none, prepare_table(none))
+    assert unscored.version == 1
+    assert KeyTransform.of(unscored).base_dim == 0
 
 
 def test_no_run_is_compared_on_keys_that_saw_later_labels(corpus, config, without_ray):
