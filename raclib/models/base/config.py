@@ -20,6 +20,10 @@ class BaseConfig:
     installed, rows have no embedding, and it does better on the last fifth of the labels known
     before the cutoff; column: probabilities in the table, as they are; perceiver: the paper's
     classifier, trained with the model."""
+    unseen: Literal["folds", "earlier"] = "folds"
+    """By which classifier that did not see them rows known before the cutoff are scored. folds: one
+    fitted on the other folds; earlier: those of the later half by one fitted on the earlier half,
+    so that its answers are as stale as they will be, and retrieval is learned on that half only."""
     num_folds: PositiveInt = 5
     """Rows whose label was known before the cutoff are scored by a classifier fitted on the other
     folds; at least 2."""

@@ -18,7 +18,7 @@ class OutOfFold:
 
     Attributes:
         base: Fitted on all rows whose label was known at the cutoff.
-        by_fold: Fitted on those rows but the ones of a fold.
+        by_fold: Fitted on those rows but the ones of a fold, or on earlier ones: `assign_folds`.
         fold_N: Each row's fold, int16; -1 where its label was not known, or it has none.
     """
 
@@ -58,8 +58,7 @@ def out_of_fold(
 ) -> OutOfFold:
     """Fits a base classifier on rows whose label was known at the cutoff, and one for each fold.
 
-    Folds are drawn at random. What is fitted, and so every score, depends on no label of another
-    row.
+    What is fitted, and so every score, depends on no label of another row.
 
     Args:
         config: Which kind, how many folds.
@@ -83,7 +82,13 @@ def out_of_fold(
         config = choose_kind(config, read, label, rows, num_classes, seed)
     generator = np.random.default_rng(seed)
     fold_N = np.full(len(label), -1, np.int16)
-    fold_N[rows] = generator.permutation(len(rows)) % config.num_folds
+    fold_N[rows] = assign_folds(config, len(rows), generator)
+    num_folds = int(fold_N.max()) + 1
+
+    def others(fold: int) -> np.ndarray:
+        """Rows that the classifier of a fold is fitted on."""
+        own_R = fold_N[rows]
+        return rows[own_R != fold] if config.unseen == "folds" else _earlier(rows, own_R, fold)
 
     def fit(part: np.ndarray) -> FittedBase:
         if len(part) > config.max_rows:
@@ -93,5 +98,23 @@ def out_of_fold(
     base = fit(rows)
     if config.kind == "column":
         # The user's score was fitted elsewhere.
-        return OutOfFold(base, [base] * config.num_folds, fold_N)
-    return OutOfFold(base, [fit(rows[fold_N[rows] != f]) for f in range(config.num_folds)], fold_N)
+        return OutOfFold(base, [base] * num_folds, fold_N)
+    return OutOfFold(base, [fit(others(fold)) for fold in range(num_folds)], fold_N)
+
+
+def assign_folds(config: BaseConfig, num_rows: int, generator: np.random.Generator) -> np.ndarray:
+    """The fold of each row, in the order in which labels became known: drawn at random.
+
+    With `unseen: earlier` only those of the earlier half are; the later half is one more fold.
+    """
+    if config.unseen == "folds":
+        return generator.permutation(num_rows) % config.num_folds
+    num_early = num_rows // 2
+    early = generator.permutation(num_early) % config.num_folds
+    return np.pad(early, (0, num_rows - num_early), constant_values=config.num_folds)
+
+
+def _earlier(rows: np.ndarray, fold_R: np.ndarray, fold: int) -> np.ndarray:
+    """Rows of the earlier half that are not of a fold."""
+    is_early_R = fold_R < fold_R.max()
+    return rows[is_early_R & (fold_R != fold)]

@@ -75,7 +75,8 @@ class CorpusTask(ABC):
         self.reader = TableReader(fetch, inputs, labelling, self.event)
         self.cutoff = cutoff
         times = corpus.read(TIME), self.read_event_times()
-        self.splits = make_splits(*times, cutoff, split or config.split, config.seed)
+        late_only = config.base.unseen == "earlier"
+        self.splits = make_splits(*times, cutoff, split or config.split, config.seed, late_only)
         self.statistics = input_statistics(
             self.reader, self.splits.train, standardized, config.seed
         )

@@ -34,7 +34,12 @@ class Splits:
 
 
 def make_splits(
-    time: np.ndarray, event: np.ndarray, cutoff: int, config: SplitConfig, seed: int
+    time: np.ndarray,
+    event: np.ndarray,
+    cutoff: int,
+    config: SplitConfig,
+    seed: int,
+    late_only: bool = False,
 ) -> Splits:
     """Splits the rows of a corpus.
 
@@ -47,6 +52,7 @@ def make_splits(
         cutoff: Training and validation rows are those whose label was known before this.
         config: Sizes.
         seed: Seed of the random choice.
+        late_only: Learn to predict only rows of the later half of those before the cutoff.
 
     Raises:
         UserError: if there are too few rows before the cutoff.
@@ -66,6 +72,8 @@ def make_splits(
             "make them smaller"
         )
     shuffled = rng.permutation(num_before)
+    if late_only:
+        shuffled = _late_first(shuffled, config.train_examples)
     parts = [np.sort(part) for part in np.split(shuffled, np.cumsum(sizes))[:4]]
     for place, size in ((1, config.train_history), (3, config.validation_history)):
         if size is None:
@@ -76,6 +84,16 @@ def make_splits(
     test, test_bin = _draw_bins(np.flatnonzero(is_candidate), event, edges, config, rng)
     train, train_history, validation, validation_history = parts
     return Splits(train, train_history, validation, validation_history, test, test_bin, edges)
+
+
+def _late_first(shuffled: np.ndarray, num_train: int) -> np.ndarray:
+    is_late = shuffled >= len(shuffled) // 2
+    if num_train > is_late.sum():
+        raise UserError(
+            f"split.train_examples: {num_train} is above the {is_late.sum()} rows of the later "
+            "half before the cutoff, from which base.unseen: earlier learns; make it smaller"
+        )
+    return np.concatenate([shuffled[is_late], shuffled[~is_late]])
 
 
 def _draw_bins(

@@ -53,6 +53,29 @@ def test_labels_that_were_not_known_change_nothing(kind, seed, num_classes, shar
     assert first[1].tobytes() == second[1].tobytes()
 
 
+def test_the_later_half_is_scored_by_the_earlier_half_alone():
+    rows, rng = make_features(60, 1), np.random.default_rng(1)
+    label, known = rng.integers(0, 2, 60), np.arange(60) < 45
+    config = BaseConfig(unseen="earlier", **SMALL)
+    fitted = out_of_fold(config, rows.take, label, 2, known, 0)
+    assert len(fitted.by_fold) == 4
+    assert (fitted.fold_N[22:45] == 3).all()
+    assert set(fitted.fold_N[:22]) == {0, 1, 2}
+    before = scores(config, rows, label, 2, known)[1]
+    # Labels of the later half are seen by the classifier of the rows after the cutoff alone.
+    changed = label.copy()
+    changed[22:45] = 1 - label[22:45]
+    after = scores(config, rows, changed, 2, known)[1]
+    assert np.array_equal(after[:45], before[:45])
+    assert not np.array_equal(after[45:], before[45:])
+    # A row of the earlier half says nothing of itself, and something of the later ones.
+    changed = label.copy()
+    changed[5] = 1 - label[5]
+    after = scores(config, rows, changed, 2, known)[1]
+    assert np.array_equal(after[5], before[5])
+    assert not np.array_equal(after[22:45], before[22:45])
+
+
 @pytest.mark.parametrize("kind", ["linear", "lightgbm"])
 def test_no_row_is_scored_by_a_fit_that_saw_its_label(kind):
     rows, rng = make_features(60, 1), np.random.default_rng(1)

@@ -1,5 +1,7 @@
 """Splits are disjoint, known before the cutoff, and the test covers every bin."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,3 +80,21 @@ def test_sizes_are_shares_of_what_was_known_unless_they_are_told(num_known, trai
     assert sizes.train_history is None is sizes.validation_history
     told = TableSplitConfig(train_examples=5, train_history=6, validation_examples=7).of(num_known)
     assert (told.train_examples, told.train_history, told.validation_examples) == (5, 6, 7)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), num_train=st.integers(1, 100))
+def test_only_the_later_half_is_learned_from_where_that_is_wanted(seed, num_train):
+    time = np.arange(300)
+    config = replace(CONFIG, train_examples=num_train)
+    late = make_splits(time, time, 200, config, seed, late_only=True)
+    assert len(late.train) == num_train
+    assert late.train.min() >= 100
+    assert not np.isin(late.validation, late.train).any()
+    assert not np.isin(late.test, np.concatenate([late.train, late.validation])).any()
+
+
+def test_a_half_that_is_too_small_is_named():
+    config = replace(CONFIG, train_examples=101)
+    with pytest.raises(UserError, match=r"split\.train_examples: 101 is above the 100 rows"):
+        make_splits(np.arange(300), np.arange(300), 200, config, 0, late_only=True)
