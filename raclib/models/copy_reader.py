@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from raclib.batch import Batch
+from raclib.models.row_reading import RowReading
 
 HIDDEN = 32
 METRIC_DIM = 32
@@ -49,12 +50,16 @@ class CopyReader(nn.Module):
         num_classes: C.
         key_dim: Width of a key.
         group_S: int64, which of the groups each retrieved row is of, by its column.
+        rows: Reads full rows: its answer is added to e^l b. None where labels are all that is read.
     """
 
     group_SG: Tensor
 
-    def __init__(self, num_classes: int, key_dim: int, group_S: Tensor) -> None:
+    def __init__(
+        self, num_classes: int, key_dim: int, group_S: Tensor, rows: RowReading | None = None
+    ) -> None:
         super().__init__()
+        self.rows = rows
         self.num_classes, num_groups = num_classes, int(group_S.max()) + 1
         self.register_buffer("group_SG", F.one_hot(group_S, num_groups).float(), persistent=False)
         self.features = nn.Sequential(nn.Linear(5 + num_groups, HIDDEN), nn.GELU())
@@ -77,8 +82,9 @@ class CopyReader(nn.Module):
         """Log-probabilities `[B, C]`.
 
         Args:
-            batch: `base`, log-probabilities `[B, C]`, and `key` `[B, d]`.
-            retrieved: `label`, `key`, `age` and `event_age`, `[B, S, ...]`.
+            batch: `base`, log-probabilities `[B, C]`, and `key` `[B, d]`; inputs, where full rows
+                are read.
+            retrieved: `label`, `key`, `age` and `event_age`, `[B, S, ...]`; likewise.
             hide_input_B: Not looked at: the input is read by the base classifier alone.
             hide_items_BS: True where a row must not be read.
         """
@@ -92,11 +98,21 @@ class CopyReader(nn.Module):
         plain_BC = self._vote(
             seen_BS / seen_BS.sum(1, keepdim=True).clamp_min(1), retrieved["label"]
         )
-        trusted_BC = (base_BC * self.log_trust.exp()).softmax(dim=1)
+        trusted_BC = self._trusted(batch, retrieved, attention, hide_items_BS)
         gate_B1 = self._gate(attention, vote_BC, trusted_BC, hide_items_BS.all(1, keepdim=True))
         copied_BC = (1 - SMOOTHING) * vote_BC + SMOOTHING * plain_BC
         own_BC = (1 - SMOOTHING) * trusted_BC + SMOOTHING / self.num_classes
         return (gate_B1 * copied_BC + (1 - gate_B1) * own_BC).log()
+
+    def _trusted(
+        self, batch: Batch, retrieved: Batch, attention: Attention, hidden_BS: Tensor
+    ) -> Tensor:
+        """The base classifier's answer, changed by what full rows say."""
+        logits_BC = batch["base"] * self.log_trust.exp()
+        if self.rows is not None:
+            said_BC = self.rows(batch, retrieved, attention.weight_BS)
+            logits_BC = logits_BC + said_BC.masked_fill(hidden_BS.all(1, keepdim=True), 0.0)
+        return logits_BC.softmax(dim=1)
 
     def _attend(self, key_Bd: Tensor, retrieved: Batch, hidden_BS: Tensor) -> Attention:
         difference_BSd = key_Bd[:, None] - retrieved["key"]

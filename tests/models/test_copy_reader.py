@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raclib.models.copy_reader import CopyReader
+from raclib.models.row_reading import RowReading
 
 BATCH, ROWS, DIM = 5, 7, 4
 GROUPS = torch.tensor([0, 0, 0, 1, 1, 2, 2])
@@ -118,3 +119,45 @@ def test_gradients_match_finite_differences():
 def test_it_is_small_however_many_classes(num_classes):
     reader = CopyReader(num_classes, 64, GROUPS)
     assert sum(parameter.numel() for parameter in reader.parameters()) < 5000
+
+
+class Tokens(torch.nn.Module):
+    """One token: the input itself."""
+
+    def forward(self, rows):
+        return rows["x"][..., None, :]
+
+
+def make_full(seed=0):
+    reader, batch, rows, hidden = make(3, seed)
+    torch.manual_seed(seed)
+    full = CopyReader(3, DIM, GROUPS, RowReading(3, Tokens(), 6)).eval()
+    full.load_state_dict(reader.state_dict(), strict=False)
+    batch["x"], rows["x"] = torch.randn(BATCH, 6), torch.randn(BATCH, ROWS, 6)
+    return reader, full, batch, rows, hidden
+
+
+def test_a_reader_of_full_rows_starts_as_one_of_labels():
+    reader, full, batch, rows, hidden = make_full()
+    torch.testing.assert_close(full(batch, rows, None, hidden), reader(batch, rows, None, hidden))
+
+
+def test_full_rows_that_are_hidden_say_nothing_and_others_do():
+    _, full, batch, rows, hidden = make_full()
+    torch.nn.init.normal_(full.rows.answer[-1].weight)
+    found = full(batch, rows, None, hidden)
+    other = {**rows, "x": torch.where(hidden[..., None], rows["x"] + 1, rows["x"])}
+    torch.testing.assert_close(full(batch, other, None, hidden), found)
+    moved = full(batch, {**rows, "x": -rows["x"]}, None, hidden)
+    assert not torch.allclose(moved, found)
+    alone = full(batch, rows, None, torch.ones_like(hidden)).exp()
+    trusted = (batch["base"] * full.log_trust.exp()).softmax(1)
+    torch.testing.assert_close(alone, 0.995 * trusted + 0.005 / 3)
+    torch.testing.assert_close(found.exp().sum(1), torch.ones(BATCH))
+
+
+def test_every_part_that_reads_full_rows_learns():
+    _, full, batch, rows, hidden = make_full()
+    torch.nn.init.normal_(full.rows.answer[-1].weight)
+    full(batch, rows, None, hidden)[:, 0].sum().backward()
+    assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in full.parameters())

@@ -10,6 +10,8 @@ from torch import Tensor
 from raclib.batch import Batch
 from raclib.models.classifier import RetrievalClassifier
 from raclib.models.copy_reader import CopyReader
+from raclib.models.perceiver_reader import Classifier
+from raclib.models.row_reading import RowReading
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.nearest import distance_bias, nearest
 from raclib.retrieval.table import QuantizedKeys
@@ -61,7 +63,7 @@ def read_by(
 
     Args:
         config: Which reader, and which rows there are; the drawn ones are a group of their own.
-        model: The paper's networks; gives the queries.
+        model: The paper's networks; gives the queries, and the tokens of full rows.
         num_classes: C.
         key_dim: Width of a key.
     """
@@ -69,7 +71,11 @@ def read_by(
         return model
     strata = strata_of(config.retrieval)
     drawn = [len(strata.ends) + 1] * config.retrieval.num_draws
-    reader = CopyReader(num_classes, key_dim, torch.tensor(drawn + strata.groups))
+    rows = None
+    if config.retrieval.retrieve == "row":
+        assert isinstance(model.classify, Classifier)
+        rows = RowReading(num_classes, model.classify.tokens, model.classify.head.in_features)
+    reader = CopyReader(num_classes, key_dim, torch.tensor(drawn + strata.groups), rows)
     return RetrievalClassifier(model.queries, reader)
 
 

@@ -50,9 +50,10 @@ def late_class(num_classes: int) -> np.ndarray:
 
 LOOK = TableDrawConfig(nearest=[4, 4], strata=[50, 200], newest=2)
 COPY = {"reader": "copy", "base": BaseConfig("linear", num_folds=2), "retrieval": LOOK}
+FULL = {**COPY, "retrieval": replace(LOOK, retrieve="row")}
 
 
-@pytest.fixture(scope="module", params=[{}, COPY], ids=["draws", "copies"])
+@pytest.fixture(scope="module", params=[{}, COPY, FULL], ids=["draws", "copies", "full"])
 def forty(request, without_ray, make_task, tmp_path_factory):
     config = write(tmp_path_factory.mktemp("forty"), late_class(40))
     config = replace(config, key=TableKeyConfig(base_weight=0.0), **request.param)
