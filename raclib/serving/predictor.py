@@ -10,6 +10,7 @@ from raclib.arrays import Arrays
 from raclib.batch import to_tensors
 from raclib.corpus import Corpus
 from raclib.corpus.manifest import TIME
+from raclib.errors import UserError
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.keys import KeySet
 from raclib.tasks.table.config import TableSettings
@@ -40,6 +41,9 @@ class Predictor:
         cutoff: ms since 1970; see `age_unit`.
         base: Log-probabilities of the base classifier for new rows, `[N, C]`; None where the model
             reads none.
+
+    Raises:
+        UserError: if the keys of the corpus have another width than those the model learned from.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Predictor:
         base: LogProbs | None = None,
     ) -> None:
         self.config, self.model, self.base = config, model.eval(), base
+        _check_widths(model, weights, corpus)
         self.model.load_state_dict(weights)
         self.history = None
         if retrieves(weights):
@@ -95,6 +100,19 @@ class Predictor:
         found = reader.examples(rows)
         label = found.pop("label")
         return Record.of(corpus.read(TIME)[rows], label, self._answer(found))
+
+
+def _check_widths(
+    model: RetrievalClassifier, weights: Mapping[str, Tensor], corpus: Corpus
+) -> None:
+    """The model is made for the keys of this version of the corpus; its weights may not be."""
+    own = model.state_dict()
+    if any(name in own and own[name].shape != values.shape for name, values in weights.items()):
+        raise UserError(
+            f"{corpus.uri}: version {corpus.version}: its keys, {corpus.fields['key'].shape[0]} "
+            "numbers, are not as wide as those the model was trained on; give it keys of those "
+            "widths again (jobs/corpus.py rekey), or train again"
+        )
 
 
 def recent_rows(corpus: Corpus) -> np.ndarray:

@@ -71,6 +71,7 @@ def shared_classifier(ray_cluster, history_table, tmp_path_factory):
             "key.dim": 8,
             "model.width": 16,
             "train.batch_size": 64,
+            "train.num_epochs": 30,
             "split.num_bins": 4,
             "split.examples_per_bin": 60,
         },

@@ -9,15 +9,18 @@ from mlflow.exceptions import MlflowException
 
 from raclib.corpus import CorpusStore, open_corpus
 from raclib.errors import UserError
+from raclib.ingest.keys import KeyTransform
+from raclib.serving.rekey import Changes, rekey_corpus
 from raclib.serving.table_model import make_signature
+from raclib.serving.table_predictor import TablePredictor
 from raclib.tasks.table.base import prepare_base
 from raclib.tasks.table.task import TableTask
 from raclib.training.fitted import find_fitted
 
 
 @pytest.fixture(scope="module")
-def loaded(shared_classifier):
-    """What was logged in the run of the model with retrieval."""
+def model_uri(shared_classifier):
+    """Where the model with retrieval was logged."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(shared_classifier.config_.tracking.uri)
     (run,) = mlflow.search_runs(
@@ -25,8 +28,14 @@ def loaded(shared_classifier):
         filter_string="tags.`mlflow.runName` = 'retrieval'",
         output_format="list",
     )
-    yield mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    yield f"runs:/{run.info.run_id}/model"
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def loaded(model_uri):
+    """The model with retrieval, as MLflow loads it."""
+    return mlflow.pyfunc.load_model(model_uri)
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +113,19 @@ def test_nothing_of_the_model_is_pickled(loaded, shared_classifier):
     assert flavor["loader_module"] == "mlflow.pyfunc.loaders.code_model"
     assert "python_model" not in flavor
     assert signature == loaded.metadata.signature
+
+
+def test_keys_by_what_the_reader_learned(classifier, model_uri):
+    corpus = open_corpus(classifier.config_.corpus_uri)
+    later = rekey_corpus(corpus, Changes(), metric_of=model_uri)
+    assert later.version == corpus.version + 1
+    before, after = KeyTransform.of(corpus), KeyTransform.of(later)
+    assert (after.parts["place"], after.num_nca) == (before.parts["place"], 32)
+    assert after.base_dim == before.base_dim > 0
+    with pytest.raises(UserError, match=r"no reader of keys of \d+ numbers"):
+        narrow = rekey_corpus(later, Changes(dim=3))
+        rekey_corpus(narrow, Changes(), metric_of=model_uri)
+    with pytest.raises(UserError, match="no such model"):
+        rekey_corpus(narrow, Changes(), metric_of=model_uri.replace("model", "none"))
+    with pytest.raises(UserError, match="are not as wide as those the model was trained on"):
+        TablePredictor(classifier.config_, classifier.weights_)
