@@ -20,6 +20,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Every Ray and every result of a test is its own.
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("RACLIB_HOME", None)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 # Before any of raclib, which may import Triton: kernels run on the CPU where there is no GPU.
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 

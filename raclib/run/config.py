@@ -1,5 +1,6 @@
 """What runs of every task can be told: typed, documented, checked when it is parsed."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -104,14 +105,23 @@ class EvaluateConfig:
     """Bootstrap samples behind each 95 % interval."""
 
 
+def _tracking_uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
 @dataclass
 class TrackingConfig:
     """Where MLflow keeps the runs."""
 
-    uri: str = "sqlite:///mlflow.db"
-    """MLflow tracking URI; SQLite serves one machine, several need a server (http://...)."""
+    uri: str = field(default_factory=_tracking_uri)
+    """MLflow tracking URI, by default MLFLOW_TRACKING_URI, else an SQLite file, with artifacts
+    beside it; SQLite serves one machine, several need a server (http://...)."""
     experiment: str = "amazon"
     """MLflow experiment that the runs belong to."""
+
+    def __post_init__(self) -> None:
+        if not self.experiment.strip():
+            raise UserError(f"tracking.experiment: {self.experiment!r} is no name; give one")
 
 
 @dataclass

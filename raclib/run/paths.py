@@ -5,6 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from raclib.errors import UserError
 from raclib.run.config import TrackingConfig
 
 
@@ -16,7 +20,7 @@ class Places(Protocol):
 
 
 Settings = TypeVar("Settings", bound=Places)
-SQLITE = "sqlite:///"
+MEMORY = ":memory:"
 
 
 def home() -> Path:
@@ -33,9 +37,42 @@ def home() -> Path:
 
 def absolute(uri: str) -> str:
     """A path made absolute; URIs with a scheme stay, except SQLite's relative file."""
-    if uri.startswith(SQLITE):
-        return f"{SQLITE}{home() / uri.removeprefix(SQLITE)}"
+    file = sqlite_file(uri)
+    if file:
+        return sqlite_uri(home() / file, uri)
     return uri if "://" in uri else str(home() / Path(uri).expanduser())
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of SQLite's URI; None for other URIs, and for databases in memory.
+
+    Raises:
+        UserError: if it is not such a URI but begins like one.
+    """
+    if not uri.startswith("sqlite"):
+        return None
+    try:
+        url = make_url(uri)
+    except ArgumentError as error:
+        raise UserError(f"tracking.uri: {uri}: not a URI; give sqlite:///FILE") from error
+    if "?" in uri and not url.query:
+        raise UserError(f"tracking.uri: {uri}: write the ? of a path as %3F, and its % as %25")
+    named = url.get_backend_name() == "sqlite" and url.database not in (None, "", MEMORY)
+    return Path(url.database) if named and url.database else None
+
+
+def sqlite_uri(file: Path, like: str = "sqlite://") -> str:
+    """MLflow's URI of an SQLite file, whatever its path is made of.
+
+    Args:
+        file: The file.
+        like: A URI with the driver and the options that it is opened with.
+    """
+    url = make_url(like).set(database=str(file))
+    if str(file) not in str(url):
+        # By the short name MLflow would make the folder a second time, called as it is escaped.
+        url = url.set(drivername="sqlite+pysqlite")
+    return url.render_as_string(hide_password=False)
 
 
 def resolve(config: Settings, **paths: str) -> Settings:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raclib.run.paths import absolute
+from raclib.run.paths import absolute, sqlite_file, sqlite_uri
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +35,17 @@ def test_an_uploaded_working_directory_keeps_nothing(tmp_path, monkeypatch):
 def test_the_environment_decides_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RACLIB_HOME", str(tmp_path))
     assert absolute("runs") == str(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["a b", "a?b", "a%20b", "a#b", "O'Brien ü #[1] %41 ?x"])
+def test_a_path_stays_what_it_is_in_the_uri_of_its_file(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    file = tmp_path / name / "mlflow.db"
+    assert sqlite_file(absolute("sqlite:///mlflow.db")) == sqlite_file(sqlite_uri(file)) == file
+
+
+def test_only_files_are_made_absolute():
+    assert absolute("sqlite://") == "sqlite://"
+    assert absolute("sqlite:///:memory:") == "sqlite:///:memory:"
+    assert absolute("sqlite:////a.db?timeout=3") == "sqlite:////a.db?timeout=3"
