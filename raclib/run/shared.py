@@ -19,7 +19,7 @@ def check_tracking(config: TrackingConfig) -> None:
         UserError: if it is so.
     """
     others = _other_machines()
-    if others and config.uri.startswith("sqlite:"):
+    if others and config.uri.startswith("sqlite"):
         raise UserError(
             f"tracking.uri: {config.uri} is a file for one machine, the cluster has "
             f"{len(others) + 1}: start `mlflow server` on one and give --tracking.uri "

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, SupportsFloat
 import mlflow
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Metric, Run, RunStatus
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
 
 from raclib.run.config import TrackingConfig
+from raclib.run.store import open_experiment
 
 if TYPE_CHECKING:  # half a second of every worker's start
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ class RunLogger:
 def track(
     config: TrackingConfig,
     name: str,
-    key: str,
+    key: str | None,
     params: Mapping[str, object],
     tags: Mapping[str, str],
 ) -> Iterator[RunLogger]:
@@ -99,64 +99,64 @@ def track(
     Args:
         config: Server and experiment.
         name: Name of the run.
-        key: What makes a later run the continuation of this one.
+        key: What makes a later run the continuation of this one; None if none ever is.
         params: Parameters, logged at the first start.
         tags: Tags.
+
+    Raises:
+        UserError: if the store does not answer; see `open_experiment`.
     """
-    found = _search(config, key)
+    experiment = open_experiment(config)
+    found = _search(config, experiment, key) if key else []
     resumed = {"resumed": "true"} if found else {}
-    run = mlflow.start_run(
-        run_id=found[0].info.run_id if found else None,
-        experiment_id=_experiment_id(config),
-        run_name=name,
-        nested=mlflow.active_run() is not None,
-        tags={RUN_TAG: key, **tags, **resumed},
-        log_system_metrics=True,
-    )
-    if not found:
-        mlflow.log_params(dict(params))
-    status = RunStatus.FAILED
-    try:
-        yield RunLogger(config.uri, run.info.run_id, name)
-        status = RunStatus.FINISHED
-    except (KeyboardInterrupt, SystemExit):
-        status = RunStatus.KILLED
-        raise
-    finally:
-        mlflow.end_run(RunStatus.to_string(status))
+    keyed = {RUN_TAG: key} if key else {}
+    with using(config.uri):
+        run = mlflow.start_run(
+            run_id=found[0].info.run_id if found else None,
+            experiment_id=experiment,
+            run_name=name,
+            nested=mlflow.active_run() is not None,
+            tags={**keyed, **tags, **resumed},
+            log_system_metrics=True,
+        )
+        if not found:
+            mlflow.log_params(dict(params))
+        status = RunStatus.FAILED
+        try:
+            yield RunLogger(config.uri, run.info.run_id, name)
+            status = RunStatus.FINISHED
+        except (KeyboardInterrupt, SystemExit):
+            status = RunStatus.KILLED
+            raise
+        finally:
+            mlflow.end_run(RunStatus.to_string(status))
 
 
 def find_finished(config: TrackingConfig, key: str) -> RunLogger | None:
     """The run of a key if it has ended well."""
-    for run in _search(config, key):
+    for run in _search(config, open_experiment(config), key):
         if run.info.status == RunStatus.to_string(RunStatus.FINISHED):
             return RunLogger(config.uri, run.info.run_id, run.info.run_name)
     return None
 
 
-def _search(config: TrackingConfig, key: str) -> list[Run]:
-    """The run of a key, or none."""
-    mlflow.set_tracking_uri(config.uri)
-    return mlflow.search_runs(
-        [_experiment_id(config)],
-        filter_string=f"tags.`{RUN_TAG}` = '{key}'",
-        output_format="list",
-        max_results=1,
+def _search(config: TrackingConfig, experiment: str, key: str) -> list[Run]:
+    """The run of a key in the experiment of that id, or none."""
+    quote = '"' if "'" in key else "'"  # MLflow's filters have no escapes
+    return MlflowClient(config.uri).search_runs(
+        [experiment], f"tags.`{RUN_TAG}` = {quote}{key}{quote}", max_results=1
     )
 
 
-def _experiment_id(config: TrackingConfig) -> str:
-    """The experiment, made if it is not there; whoever uses MLflow beside keeps his own."""
-    client = MlflowClient(config.uri)
-    found = client.get_experiment_by_name(config.experiment)
-    if found is None:
-        try:
-            return client.create_experiment(config.experiment)
-        except MlflowException:  # another job may have made it at the same time
-            found = client.get_experiment_by_name(config.experiment)
-            if found is None:
-                raise
-    return found.experiment_id
+@contextmanager
+def using(uri: str) -> Iterator[None]:
+    """Makes it MLflow's store for a block; whoever uses MLflow beside keeps his own."""
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: it was not set
 
 
 def flatten(config: object, prefix: str = "") -> dict[str, object]:

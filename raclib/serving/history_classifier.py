@@ -4,27 +4,26 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-import mlflow
 import numpy as np
 import pyarrow as pa
-from mlflow.tracking import MlflowClient
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from raclib.corpus import open_corpus
 from raclib.corpus.corpus import latest_version
-from raclib.corpus.files import normalise, resolve
+from raclib.corpus.files import local_path, normalise, resolve
 from raclib.errors import UserError
 from raclib.evaluation.ours import RETRIEVAL
 from raclib.ingest.append import append_rows
 from raclib.run.cli import configure
+from raclib.run.config import TrackingConfig
 from raclib.run.paths import resolve as resolve_paths
+from raclib.run.paths import sqlite_uri
 from raclib.serving.arrow import Table, batches, to_arrow, write_table
 from raclib.serving.table_predictor import TablePredictor
 from raclib.serving.train_table import train_table
@@ -52,8 +51,9 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         num_epochs: Passes over the training examples; None for as many as make 1,000 steps.
         seed: Seed of data, weights, order and draws.
         num_workers: Ray Train workers.
-        storage_path: Folder or URI for corpora, results and, in `mlflow.db`, runs; each fit has
-            names of its own there. By default a temporary folder that is removed with this object.
+        storage_path: Folder or URI for corpora, results and, in a folder, runs (`mlflow.db`); each
+            fit has names of its own there. By default a temporary folder that is removed with this
+            object.
         config: Any other option of the job by its dotted name, such as
             `{"columns.text": ["title"], "train.batch_size": 256}`; goes before the others.
 
@@ -98,7 +98,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         config = self._configure(self._folder())
         uri = f"{config.storage_path}/tables/{config.name}"
         write_table(table, uri)
-        with _tracked(config), train_table(replace(config, data=uri)) as trained:
+        with train_table(replace(config, data=uri)) as trained:
             self.weights_ = trained.fitted[RETRIEVAL].weights
         fs, path = resolve(uri)
         fs.rm(path, recursive=True)
@@ -171,7 +171,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         given = {
             "name": f"fit-{secrets.token_hex(4)}",
             "storage_path": folder,
-            "tracking.uri": f"sqlite:///{folder}/mlflow.db",
+            "tracking.uri": _tracking_uri(folder),
             "time": self.time,
             "label": self.label,
             "label_time": self.label_time,
@@ -189,14 +189,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         return resolve_paths(config, corpus=config.corpus_uri)
 
 
-@contextmanager
-def _tracked(config: TableConfig) -> Iterator[None]:
-    """Keeps files of runs in the storage folder, and MLflow as its user left it."""
-    before = mlflow.get_tracking_uri()
-    client, name = MlflowClient(config.tracking.uri), config.tracking.experiment
-    if client.get_experiment_by_name(name) is None:
-        client.create_experiment(name, f"{config.storage_path}/mlartifacts")
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
+def _tracking_uri(folder: str) -> str:
+    """A file in the folder; where that is not of this machine, what jobs take by default."""
+    local = local_path(folder)
+    return sqlite_uri(local / "mlflow.db") if local else TrackingConfig().uri

@@ -123,5 +123,9 @@ def test_the_job_succeeds_in_both_spellings(head, checkout, spelling):
     assert "after the rule change" in output
     client = MlflowClient(f"sqlite:///{checkout.parent / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("amazon").experiment_id
-    statuses = {run.info.status for run in client.search_runs([experiment])}
-    assert statuses == {"FINISHED"}
+    runs = client.search_runs([experiment])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    # Beside the database, not in the uploaded folder, which vanishes.
+    kept = {path.name for path in (checkout.parent / "mlartifacts").rglob("*.*")}
+    assert {"over_time.csv", "over_time.png", "weights.pt"} <= kept
+    assert all(run.info.artifact_uri.startswith(checkout.parent.as_uri()) for run in runs)

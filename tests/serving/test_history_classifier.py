@@ -150,5 +150,6 @@ def test_a_ray_dataset_is_fitted_and_mlflow_left_alone(ray_cluster, make_table, 
         mlflow.log_metric("after", 1)
     assert mlflow.get_tracking_uri().endswith("mine.db")
     assert mlflow.get_run(mine.info.run_id).data.metrics == {"after": 1}
+    mlflow.set_tracking_uri(None)
     assert made.classes_.tolist() == [3, 4]
     assert made.predict(table).dtype == np.int64

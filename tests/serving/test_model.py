@@ -18,7 +18,7 @@ from raclib.ingest.keys import KeyTransform
 from raclib.ingest.tally import Tally
 from raclib.models.base import BaseConfig
 from raclib.run.config import TrackingConfig
-from raclib.run.tracking import track
+from raclib.run.tracking import track, using
 from raclib.serving.model import ReviewModel, log_model
 from raclib.tasks.amazon.base import prepare_review_base
 from raclib.tasks.amazon.generated import generate_reviews
@@ -52,7 +52,8 @@ def test_a_loaded_model_predicts_reviews_as_the_trained_one_does(
         expected = predict(model, history, batch, tiny_config.retrieval)[:, 1].numpy()
     with track(TrackingConfig(new_store(tmp_path)), "model", "model", {}, {}) as logger:
         log_model(tiny_config, model.state_dict())
-    loaded = mlflow.pyfunc.load_model(f"runs:/{logger.run_id}/model")
+    with using(logger.uri):
+        loaded = mlflow.pyfunc.load_model(f"runs:/{logger.run_id}/model")
     reviews = take_reviews(tiny_config, slice(1500, 1600))
     np.testing.assert_allclose(loaded.predict(reviews), expected, atol=1e-3)
 

@@ -21,7 +21,6 @@ from raclib.training.fitted import find_fitted
 @pytest.fixture(scope="module")
 def model_uri(shared_classifier):
     """Where the model with retrieval was logged."""
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(shared_classifier.config_.tracking.uri)
     (run,) = mlflow.search_runs(
         search_all_experiments=True,
@@ -29,7 +28,7 @@ def model_uri(shared_classifier):
         output_format="list",
     )
     yield f"runs:/{run.info.run_id}/model"
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="module")

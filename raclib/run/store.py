@@ -1,0 +1,142 @@
+"""The store in which MLflow keeps runs: opened, and checked before there is work to lose."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import requests
+import sqlalchemy
+from filelock import FileLock
+from mlflow.entities import Experiment, LifecycleStage
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.tracking import MlflowClient
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+from mlflow.utils.uri import get_uri_scheme
+from sqlalchemy.exc import SQLAlchemyError
+
+from raclib.errors import UserError
+from raclib.run.artifacts import beside, follow
+from raclib.run.config import TrackingConfig
+from raclib.run.paths import absolute, sqlite_file
+
+# Of a check. MLflow's own, of all that comes later, wait for four minutes.
+FEW_RETRIES = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
+}
+LOCK_S = 60
+OTHERS = "give another --tracking.uri, such as sqlite:///mlflow.db or http://HOST:5000"
+# What it logs, with tracebacks, it raises too.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def open_store(config: TrackingConfig) -> TrackingConfig:
+    """The same with an absolute path, its store checked and its experiment there.
+
+    Raises:
+        UserError: as `open_experiment`.
+    """
+    config = replace(config, uri=absolute(config.uri))
+    open_experiment(config)
+    return config
+
+
+def open_experiment(config: TrackingConfig) -> str:
+    """The id of the experiment; it and its store are made if they are not there.
+
+    Raises:
+        UserError: if the store does not answer, cannot be written, or the experiment was deleted.
+    """
+    with _answering(config.uri):
+        client = MlflowClient(config.uri)
+        found = _find(client, config)
+        if found:
+            follow(config.uri, found)
+            return found.experiment_id
+        try:
+            return client.create_experiment(config.experiment, beside(config.uri))
+        except MlflowException:  # another job may have made it at the same time
+            found = _find(client, config)
+            if found is None:
+                raise
+            return found.experiment_id
+
+
+def find_experiment(config: TrackingConfig) -> Experiment | None:
+    """The experiment if it is there; nothing is made.
+
+    Raises:
+        UserError: if the store does not answer, or the experiment was deleted.
+    """
+    file = sqlite_file(config.uri)
+    if file and not file.exists():
+        return None
+    with _answering(config.uri):
+        return _find(MlflowClient(config.uri), config)
+
+
+def _find(client: MlflowClient, config: TrackingConfig) -> Experiment | None:
+    found = client.get_experiment_by_name(config.experiment)
+    if found and found.lifecycle_stage == LifecycleStage.DELETED:
+        raise UserError(
+            f"tracking.experiment: {config.experiment!r} of {config.uri} was deleted; give "
+            f"another, or `mlflow experiments restore --experiment-id {found.experiment_id}`"
+        )
+    return found
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Within it the store is asked a few times only, and what goes wrong is one line."""
+    try:
+        with _few_retries(), _alone(uri):
+            if get_uri_scheme(uri) in DATABASE_ENGINES:
+                _connect(uri)
+            yield
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        raise UserError(f"tracking.uri: {uri}: {_reason(error)}; {OTHERS}") from error
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    changed = {name: value for name, value in FEW_RETRIES.items() if name not in os.environ}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name in changed:
+            del os.environ[name]
+
+
+def _alone(uri: str) -> FileLock | nullcontext:
+    """Jobs that make the tables of one file at the same time would break it."""
+    file = sqlite_file(uri)
+    if file is None:
+        return nullcontext()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{file}.lock", LOCK_S)
+
+
+def _connect(uri: str) -> None:
+    """Raises what is wrong with a database at once, which MLflow tries for minutes."""
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnsupportedModelRegistryStoreURIException):
+        return "MLflow knows no such kind of store"
+    if isinstance(error, ImportError):
+        return f"the Python module {error.name} is missing; install it"
+    if isinstance(error.__context__, requests.RequestException):
+        cause = error.__context__.args[0]
+        words = str(getattr(cause, "reason", cause)).rpartition(": ")[2]
+        return f"no MLflow server answers, {words}; start it"
+    return str(getattr(error, "orig", error)).partition("\n")[0][:300]
