@@ -16,6 +16,7 @@ from raclib.bench.draw import Case, KeyType, device_name, measure
 from raclib.errors import UserError
 from raclib.run.cli import one_line_errors
 from raclib.run.config import TrackingConfig
+from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, track
 
 matplotlib.use("Agg")
@@ -51,6 +52,7 @@ def run(
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"device is {device} but no GPU is to be seen: use --device cpu")
+    tracking = open_store(tracking)
     sizes = list(product(num_keys, batch, slots, dtypes))
     cases = [Case(k, b, s, width, dtype, temperature, device) for k, b, s, dtype in sizes]
     rows = [row for case in tqdm(cases, unit="case") for row in measure(case, rounds)]
@@ -63,7 +65,7 @@ def run(
         "threads": str(torch.get_num_threads()),
         **environment_tags(),
     }
-    with track(tracking, "bench_draw", pd.Timestamp.now().isoformat(), params, tags) as log:
+    with track(tracking, "bench_draw", None, params, tags) as log:
         for item in table.itertuples():  # rows as Series have a `dtype` of their own
             case = f"{item.contender}/K{item.num_keys}/B{item.batch}x{item.slots}/{item.dtype}"
             name = case.replace(" ", "_")

@@ -8,7 +8,6 @@ are added to what is there.
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ from raclib.evaluation import drift
 from raclib.run.cli import main, parse
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import resolve
-from raclib.run.tracking import environment_tags, find_finished, flatten, track
+from raclib.run.store import open_store
+from raclib.run.tracking import RunLogger, environment_tags, find_finished, flatten, track
 from raclib.serving.compare_reviews import compare_reviews
 from raclib.serving.compare_table import compare_table
 from raclib.serving.train_table import train_table
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.table.config import TableConfig
-from raclib.training.claim import check_claim
+from raclib.training.claim import check_claim, claim
 
 
 @dataclass
@@ -62,18 +62,24 @@ class Part:
     config: TableConfig | AmazonConfig
     run: Callable[[Any], None]
 
-    @property
-    def key(self) -> str:
-        """What the run is found by."""
-        return f"{self.config.storage_path}/{self.config.name}"
+    def find(self) -> RunLogger | None:
+        """Its run if it has ended well.
+
+        Raises:
+            UserError: if the name belongs to a run of other settings.
+        """
+        place = f"{self.config.storage_path}/{self.config.name}"
+        run_id = check_claim(place, flatten(self.config))
+        return find_finished(self.config.tracking, run_id) if run_id else None
 
 
 def run(config: BenchDriftConfig) -> None:
     """Runs what is not done; prints and logs the table and the figure of all."""
     config = resolve(config)
     parts = list(plan(config))
-    key, params = f"{config.storage_path}/{config.name}", flatten(config)
-    with track(config.tracking, config.name, key, params, environment_tags()) as job:
+    open_store(config.tracking)
+    run_id = claim(f"{config.storage_path}/{config.name}", {})  # tables and seeds may be added
+    with track(config.tracking, config.name, run_id, flatten(config), environment_tags()) as job:
         scores = drift.gather({(part.table, part.config.seed): compare(part) for part in parts})
         drift.print_summary(scores)
         job.log(drift.means(scores))
@@ -106,12 +112,10 @@ def plan(config: BenchDriftConfig) -> Iterator[Part]:
 
 def compare(part: Part) -> pd.DataFrame:
     """The scores of a run before and after the cutoff, as `over_time.compare` gives them."""
-    check_claim(part.key, flatten(part.config))
-    find = partial(find_finished, part.config.tracking, part.key)
-    if find() is None:
+    if part.find() is None:
         print(f"{part.config.name}: trains")
         part.run(part.config)
-    done = find()
+    done = part.find()
     assert done, "a run that returns has ended well"
     return done.read_table("before_and_after")
 

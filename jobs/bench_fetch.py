@@ -22,6 +22,7 @@ from raclib.corpus.manifest import MAX_ROWS
 from raclib.run.cli import one_line_errors
 from raclib.run.cluster import connect
 from raclib.run.config import TrackingConfig
+from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, track
 
 matplotlib.use("Agg")
@@ -53,6 +54,7 @@ def run(
         seconds: Time for each contender and kind of batch.
         tracking: Where MLflow keeps the run.
     """
+    tracking = open_store(tracking)
     connect(1)
     found: list[fetch.Measurement] = []
     for width in row_bytes:
@@ -75,9 +77,7 @@ def run(
     print(ratios.to_string(float_format="%.2f", na_rep=""))
     params = {"remote": remote, "corpus_bytes": corpus_bytes, "remote_bytes": remote_bytes}
     params |= {"remote_shard_bytes": remote_shard_bytes, "seconds": seconds}
-    with track(
-        tracking, "bench_fetch", pd.Timestamp.now().isoformat(), params, environment_tags()
-    ) as log:
+    with track(tracking, "bench_fetch", None, params, environment_tags()) as log:
         for item in found:
             name = f"{item.contender}/{item.ids}/{item.row_bytes}B/{item.batch_rows}".replace(
                 " ", "_"

@@ -2,7 +2,7 @@
 """Measures how fast a table becomes a corpus, and in what memory; logged to MLflow."""
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +15,7 @@ from raclib.errors import UserError
 from raclib.run.cli import main
 from raclib.run.cluster import connect
 from raclib.run.config import TrackingConfig
+from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, flatten, track
 from raclib.tasks.table.config import TableConfig
 
@@ -47,6 +48,7 @@ class IngestBenchConfig:
 
 def run(config: IngestBenchConfig) -> None:
     """Generates the table, prepares it as `train_table.py` does, then does the bare work."""
+    config = replace(config, tracking=open_store(config.tracking))
     folder = Path(config.folder).absolute()
     source = folder / f"table-{config.num_rows}x{config.num_columns}.parquet"
     if not source.exists():
@@ -85,8 +87,8 @@ def run(config: IngestBenchConfig) -> None:
 
 def log(config: IngestBenchConfig, table: pd.DataFrame, figures: dict[str, float]) -> None:
     """Keeps what was measured in MLflow."""
-    key, params = pd.Timestamp.now().isoformat(), flatten(config)
-    with track(config.tracking, "bench_ingest", key, params, environment_tags()) as logger:
+    params, tags = flatten(config), environment_tags()
+    with track(config.tracking, "bench_ingest", None, params, tags) as logger:
         for name, row in table.set_index("phase").iterrows():
             found = {
                 f"{name}/{key}".replace(" ", "_"): value for key, value in row.dropna().items()

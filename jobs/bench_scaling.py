@@ -25,6 +25,7 @@ from raclib.run.cluster import connect
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import resolve
 from raclib.run.shared import check_shared, check_tracking
+from raclib.run.store import open_store
 from raclib.run.tracking import RunLogger, environment_tags, flatten, track
 from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.corpus import prepare_reviews
@@ -75,17 +76,18 @@ def run(config: ScalingConfig) -> None:
     """Measures every setting; prints and logs the table."""
     config = resolve(config)
     config.plan.check_nodes(min(config.plan_nodes))
-    key = f"bench_scaling/{pd.Timestamp.now():%Y%m%dT%H%M%S}"
-    follow = partial(track, config.tracking, tags=environment_tags())
+    tracking = open_store(config.tracking)
+    folder = f"bench_scaling/{pd.Timestamp.now():%Y%m%dT%H%M%S}"
+    follow = partial(track, tracking, key=None, tags=environment_tags())
     found: dict[Setting, dict[str, float]] = {}
-    with follow("bench_scaling", key=key, params=flatten(config)) as log:
+    with follow("bench_scaling", params=flatten(config)) as log:
         for nodes in clusters(config):
             check_tracking(config.tracking)
             check_shared(storage_path=config.storage_path)
             for servers, workers in product(config.servers, config.workers):
                 setting = Setting(nodes, servers, workers)
-                with follow(str(setting), key=f"{key}/{setting}", params=asdict(setting)) as mine:
-                    found[setting] = measure(config, setting, f"{key}/{setting}", mine)
+                with follow(str(setting), params=asdict(setting)) as mine:
+                    found[setting] = measure(config, setting, f"{folder}/{setting}", mine)
                     mine.log(found[setting])
                 print(setting, {name: f"{value:.3g}" for name, value in found[setting].items()})
         table = scaling.with_ratios(found)

@@ -16,7 +16,7 @@ from raclib.bench.memory import Case
 from raclib.errors import UserError
 from raclib.run.cli import main
 from raclib.run.config import TrackingConfig
-from raclib.run.paths import absolute
+from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, flatten, track
 
 
@@ -47,6 +47,7 @@ def run(config: SweepConfig) -> None:
     """Measures both draws at all sizes; prints and logs points, fits and figure."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda but no GPU is to be seen: use --device cpu")
+    tracking = open_store(config.tracking)
     base = Case(config.batch, config.num_keys, config.slots, config.key_dim, config.row_dim)
     cases = list(dict.fromkeys(sizes(base, config.factors)))
     rows = [
@@ -60,9 +61,7 @@ def run(config: SweepConfig) -> None:
     print(fitted.to_string(index=False, float_format="%.4g"), "\n")
     print(axes.to_string(index=False, float_format="%.5g"))
     tags = {"device": device_name(config.device), **environment_tags()}
-    tracking = replace(config.tracking, uri=absolute(config.tracking.uri))
-    name, key = "sweep_memory", pd.Timestamp.now().isoformat()
-    with track(tracking, name, key, flatten(config), tags) as log:
+    with track(tracking, "sweep_memory", None, flatten(config), tags) as log:
         for row in fitted.itertuples():
             term = f"{row.variant}/{row.term.split(' (')[0].replace(' ', '_')}"
             found = {f"{term}/bytes": row.bytes, f"{term}/error": row.error}

@@ -1,7 +1,7 @@
 """A run on a corpus, from rows to trained models: what tables and reviews share."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -13,6 +13,7 @@ from raclib.evaluation.lines import NO_CONTEXT
 from raclib.evaluation.ours import RETRIEVAL
 from raclib.run.cluster import connect
 from raclib.run.shared import check_shared, check_tracking
+from raclib.run.store import open_store
 from raclib.run.tracking import RunLogger, environment_tags, flatten, track
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import TableSettings
@@ -71,6 +72,7 @@ def train_run(
     """
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
     check_claim(run_uri, params)
+    open_store(config.tracking)
     connect(config.num_workers, log_to_driver=True)
     check_tracking(config.tracking)
     check_shared(storage_path=config.storage_path, corpus=config.corpus_uri)
@@ -78,17 +80,21 @@ def train_run(
     tags = {"corpus_version": str(corpus.version), **environment_tags()}
     open_run = partial(track, config.tracking, params=params, tags=tags)
 
-    def follow(name: str) -> AbstractContextManager[RunLogger]:
-        return open_run(name, key=f"{run_uri}/{name}")
+    with ExitStack() as serving:
+        servers = CorpusStore.start(corpus, config.num_servers, config.replicas, config.mount)
+        task = make_task(config, corpus, serving.enter_context(servers).client(), base)
+        # When nothing is left that could be refused: a run that is not begun leaves no trace.
+        run_id = claim(run_uri, params)
 
-    with open_run(config.name, key=run_uri) as job:
-        job.log_dataset(corpus.uri, str(corpus.version), len(corpus))
-        loggers, fitted = {}, {}
-        with CorpusStore.start(corpus, config.num_servers, config.replicas, config.mount) as store:
-            task = make_task(config, corpus, store.client(), base)
-            claim(run_uri, params)
+        def follow(name: str) -> AbstractContextManager[RunLogger]:
+            return open_run(name, key=f"{run_id}/{name}")
+
+        with open_run(config.name, key=run_id) as job:
+            job.log_dataset(corpus.uri, str(corpus.version), len(corpus))
+            loggers, fitted = {}, {}
             for name in (RETRIEVAL,) if base else (NO_CONTEXT, RETRIEVAL):
                 with follow(name) as loggers[name]:
                     fitted[name] = fit(task, config, name == RETRIEVAL, loggers[name])
                     log_model(name, fitted[name].weights)
-        yield Trained(task, base, fitted, job, loggers, follow)
+            serving.close()
+            yield Trained(task, base, fitted, job, loggers, follow)

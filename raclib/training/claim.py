@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from uuid import uuid4
 
 import fsspec
 
+from raclib.corpus.atomic import create_exclusive
 from raclib.errors import UserError
 
 # Where, on how many machines and with which others a run goes on does not change what it computes.
@@ -22,36 +25,49 @@ FREE = (
     "train.max_failures",
     "train.log_every",
 )
+ID = "id"
 
 
-def check_claim(run_uri: str, settings: Mapping[str, object]) -> None:
+def check_claim(run_uri: str, settings: Mapping[str, object]) -> str | None:
     """Checks that a run which is continued is continued with the same settings.
 
     Args:
         run_uri: Folder or URI of the run, `<storage_path>/<name>`.
         settings: The flattened configuration.
 
+    Returns:
+        The run's id, by which it is tracked, None if it was not begun; one that was begun in that
+        place after this was removed has another.
+
     Raises:
         UserError: if the run was started with other settings.
     """
     filesystem, path = fsspec.core.url_to_fs(_file(run_uri))
     if not filesystem.exists(path):
-        return
+        return None
     before, now = json.loads(filesystem.cat_file(path)), _kept(settings)
+    run_id = before.pop(ID, run_uri)  # runs were tracked by their place once
     for name in now.keys() | before.keys():
         if now.get(name) != before.get(name):
             raise UserError(
                 f"{name}: the run {run_uri} was started with {before.get(name)!r}, now it is "
                 f"{now.get(name)!r}; choose another --name, or remove that folder to start again"
             )
+    return run_id
 
 
-def claim(run_uri: str, settings: Mapping[str, object]) -> None:
-    """Records what a run is started with; called when nothing is left that could be refused."""
-    check_claim(run_uri, settings)
-    filesystem, path = fsspec.core.url_to_fs(_file(run_uri))
-    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    filesystem.pipe_file(path, json.dumps(_kept(settings), indent=1).encode())
+def claim(run_uri: str, settings: Mapping[str, object]) -> str:
+    """Records what a run is started with; called when nothing is left that could be refused.
+
+    Returns:
+        The run's id; see `check_claim`.
+    """
+    content = json.dumps({ID: uuid4().hex, **_kept(settings)}, indent=1)
+    with suppress(FileExistsError):  # it is continued, or another job begins it at the same time
+        create_exclusive(_file(run_uri), content.encode())
+    run_id = check_claim(run_uri, settings)
+    assert run_id, "it has just been written"
+    return run_id
 
 
 def _file(run_uri: str) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from raclib.run.cluster import connect
 from raclib.run.config import RunSettings
 from raclib.run.shared import check_shared, check_tracking
+from raclib.run.store import open_store
 from raclib.run.tracking import RunLogger, environment_tags, flatten, track
 from raclib.training.claim import check_claim, claim
 
@@ -31,13 +32,14 @@ def open_job(config: RunSettings) -> tuple[AbstractContextManager[RunLogger], Fo
     run_uri, params = f"{config.storage_path}/{config.name}", flatten(config)
     shared = {name: value for name, value in params.items() if name != "seed"}
     check_claim(run_uri, shared)
+    open_store(config.tracking)
     connect(config.num_workers, log_to_driver=True)
     check_tracking(config.tracking)
     check_shared(storage_path=config.storage_path)
-    claim(run_uri, shared)
+    run_id = claim(run_uri, shared)
     begin = partial(track, config.tracking, tags=environment_tags())
 
     def follow(name: str, mine: RunSettings) -> AbstractContextManager[RunLogger]:
-        return begin(name, key=f"{run_uri}/{name}", params=flatten(mine))
+        return begin(name, key=f"{run_id}/{name}", params=flatten(mine))
 
-    return begin(config.name, key=run_uri, params=params), follow
+    return begin(config.name, key=run_id, params=params), follow

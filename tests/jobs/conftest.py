@@ -16,8 +16,8 @@ def tiny_file(write_tiny, tmp_path) -> Path:
 
 
 @pytest.fixture
-def run_here(ray_cluster, tmp_path, monkeypatch, capsys):
-    """Runs a job's file in this process and on its Ray, which saves the start of both.
+def run_alone(tmp_path, monkeypatch, capsys):
+    """Runs a job's file in this process, which saves its start; for what fails before Ray starts.
 
     Returns its exit code, output and errors.
     """
@@ -33,3 +33,9 @@ def run_here(ray_cluster, tmp_path, monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_here(ray_cluster, run_alone):
+    """The same on the session's Ray."""
+    return run_alone

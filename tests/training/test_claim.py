@@ -1,5 +1,8 @@
 """A name belongs to one set of settings."""
 
+import json
+import shutil
+
 import pytest
 
 from raclib.errors import UserError
@@ -12,8 +15,22 @@ def test_the_same_settings_continue(tmp_path):
 
 
 def test_a_check_claims_nothing(tmp_path):
-    check_claim(f"{tmp_path}/run", {"train.batch_size": 8})
-    check_claim(f"{tmp_path}/run", {"train.batch_size": 16})
+    assert check_claim(f"{tmp_path}/run", {"train.batch_size": 8}) is None
+    assert check_claim(f"{tmp_path}/run", {"train.batch_size": 16}) is None
+
+
+def test_a_run_keeps_its_id_until_its_folder_is_removed(tmp_path):
+    place, settings = f"{tmp_path}/run", {"train.batch_size": 8}
+    first = claim(place, settings)
+    assert claim(place, settings) == check_claim(place, settings) == first
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["id"] == first
+    shutil.rmtree(place)
+    assert claim(place, settings) != first
+
+
+def test_a_run_of_earlier_versions_is_known_by_its_place(tmp_path):
+    (tmp_path / "settings.json").write_text(json.dumps({"train.batch_size": 8}))
+    assert claim(str(tmp_path), {"train.batch_size": 8}) == str(tmp_path)
 
 
 def test_other_settings_are_refused_by_name_value_and_remedy(tmp_path):
