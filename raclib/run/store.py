@@ -22,7 +22,7 @@ from raclib.run.artifacts import beside, follow
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import absolute, sqlite_file
 
-# Of a check. MLflow's own, of all that comes later, wait for four minutes.
+# Of a check before work. Later there is work to lose, and MLflow's own wait for four minutes.
 FEW_RETRIES = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -41,7 +41,8 @@ def open_store(config: TrackingConfig) -> TrackingConfig:
         UserError: as `open_experiment`.
     """
     config = replace(config, uri=absolute(config.uri))
-    open_experiment(config)
+    with _impatient(config.uri):
+        open_experiment(config)
     return config
 
 
@@ -51,7 +52,7 @@ def open_experiment(config: TrackingConfig) -> str:
     Raises:
         UserError: if the store does not answer, cannot be written, or the experiment was deleted.
     """
-    with _answering(config.uri):
+    with _clear_errors(config.uri), _alone(config.uri):
         client = MlflowClient(config.uri)
         found = _find(client, config)
         if found:
@@ -75,7 +76,7 @@ def find_experiment(config: TrackingConfig) -> Experiment | None:
     file = sqlite_file(config.uri)
     if file and not file.exists():
         return None
-    with _answering(config.uri):
+    with _impatient(config.uri), _clear_errors(config.uri), _alone(config.uri):
         return _find(MlflowClient(config.uri), config)
 
 
@@ -90,22 +91,23 @@ def _find(client: MlflowClient, config: TrackingConfig) -> Experiment | None:
 
 
 @contextmanager
-def _answering(uri: str) -> Iterator[None]:
-    """Within it the store is asked a few times only, and what goes wrong is one line."""
+def _clear_errors(uri: str) -> Iterator[None]:
+    """Turns what MLflow and its store complain of into one line."""
     try:
-        with _few_retries(), _alone(uri):
-            if get_uri_scheme(uri) in DATABASE_ENGINES:
-                _connect(uri)
-            yield
+        yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise UserError(f"tracking.uri: {uri}: {_reason(error)}; {OTHERS}") from error
 
 
 @contextmanager
-def _few_retries() -> Iterator[None]:
+def _impatient(uri: str) -> Iterator[None]:
+    """Within it a store that does not answer is given up within half a minute."""
     changed = {name: value for name, value in FEW_RETRIES.items() if name not in os.environ}
     os.environ.update(changed)
     try:
+        if get_uri_scheme(uri) in DATABASE_ENGINES:
+            with _clear_errors(uri), _alone(uri):
+                _connect(uri)
         yield
     finally:
         for name in changed:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import mlflow
@@ -41,6 +42,7 @@ def test_runs_and_artifacts_lie_in_the_folder_whatever_it_is_called(
     folder.mkdir()
     new_store(folder)
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     uri = absolute("sqlite:///mlflow.db")
     with track(TrackingConfig(uri), "x", f"{folder}/x", {}, {}) as logger:
         logger.log_table(pd.DataFrame({"a": [1]}), "table")
