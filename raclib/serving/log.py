@@ -28,16 +28,16 @@ def log_pyfunc(
         signature: What goes in and comes out.
     """
     with tempfile.TemporaryDirectory() as folder:
-        paths = {"config": f"{folder}/config.yaml", "weights": f"{folder}/weights.pt"}
-        Path(paths["config"]).write_text(json.dumps(asdict(config)))
-        torch.save(dict(weights), paths["weights"])
+        files = {"config": Path(folder, "config.yaml"), "weights": Path(folder, "weights.pt")}
+        files["config"].write_text(json.dumps(asdict(config)))
+        torch.save(dict(weights), files["weights"])
         with warnings.catch_warnings():
             # MLflow advises type hints in place of a signature; its hints know no columns.
             warnings.simplefilter("ignore")
             mlflow.pyfunc.log_model(
                 name="model",
                 python_model=code,
-                artifacts=paths,
+                artifacts={name: file.as_uri() for name, file in files.items()},
                 pip_requirements=["raclib"],
                 signature=signature,
             )

@@ -62,8 +62,10 @@ def claim(run_uri: str, settings: Mapping[str, object]) -> str:
     Returns:
         The run's id; see `check_claim`.
     """
+    if run_id := check_claim(run_uri, settings):
+        return run_id
     content = json.dumps({ID: uuid4().hex, **_kept(settings)}, indent=1)
-    with suppress(FileExistsError):  # it is continued, or another job begins it at the same time
+    with suppress(FileExistsError):  # another job began it at the same time
         create_exclusive(_file(run_uri), content.encode())
     run_id = check_claim(run_uri, settings)
     assert run_id, "it has just been written"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -17,6 +18,7 @@ from raclib.corpus import open_corpus
 from raclib.errors import UserError
 from raclib.ingest.base_scores import BASE, FeatureReader, load_base
 from raclib.ingest.files import TableFiles
+from raclib.run.paths import absolute, sqlite_file
 from raclib.serving.arrow import write_table
 from raclib.tasks.table.base import prepare_base
 
@@ -131,6 +133,15 @@ def test_options_that_are_not_there_are_named(history_table):
     for config, message in (({"key.dims": 3}, "'dims'"), ({"key.dim": -3}, "key.dim")):
         with pytest.raises(UserError, match=message):
             HistoryClassifier(config=config).fit(history_table)
+
+
+def test_runs_lie_in_the_folder_of_storage_or_where_jobs_keep_them(tmp_path):
+    folder = str(tmp_path / "a?b")
+    assert sqlite_file(HistoryClassifier()._configure(folder).tracking.uri) == Path(
+        folder, "mlflow.db"
+    )
+    remote = HistoryClassifier()._configure("s3://bucket/x").tracking.uri
+    assert remote == absolute("sqlite:///mlflow.db")
 
 
 def test_raclib_is_light_until_it_is_asked_for():

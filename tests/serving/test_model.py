@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from raclib.ingest.keys import KeyTransform
 from raclib.ingest.tally import Tally
 from raclib.models.base import BaseConfig
 from raclib.run.config import TrackingConfig
+from raclib.run.paths import sqlite_uri
 from raclib.run.tracking import track, using
 from raclib.serving.model import ReviewModel, log_model
 from raclib.tasks.amazon.base import prepare_review_base
@@ -39,7 +41,7 @@ def take_reviews(config, rows: slice) -> pd.DataFrame:
 
 @pytest.mark.parametrize("with_context", [True, False])
 def test_a_loaded_model_predicts_reviews_as_the_trained_one_does(
-    tiny_corpus, tiny_config, tmp_path, new_store, with_context
+    tiny_corpus, tiny_config, tmp_path, new_store, monkeypatch, with_context
 ):
     with CorpusStore.start(tiny_corpus) as store:
         task = AmazonTask(tiny_config, tiny_corpus, store.client())
@@ -50,7 +52,12 @@ def test_a_loaded_model_predicts_reviews_as_the_trained_one_does(
         history = task.history("test", cpu) if with_context else None
         batch = task.load("test", rows, cpu)
         expected = predict(model, history, batch, tiny_config.retrieval)[:, 1].numpy()
-    with track(TrackingConfig(new_store(tmp_path)), "model", "model", {}, {}) as logger:
+    odd = tmp_path / "O'Brien ü #[1] %41 ?x"
+    odd.mkdir()
+    new_store(odd)
+    tracking = TrackingConfig(sqlite_uri(odd / "mlflow.db"))
+    with monkeypatch.context() as there, track(tracking, "model", None, {}, {}) as logger:
+        there.setattr(tempfile, "tempdir", str(odd))
         log_model(tiny_config, model.state_dict())
     with using(logger.uri):
         loaded = mlflow.pyfunc.load_model(f"runs:/{logger.run_id}/model")
