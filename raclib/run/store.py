@@ -105,8 +105,8 @@ def _impatient(uri: str) -> Iterator[None]:
     changed = {name: value for name, value in FEW_RETRIES.items() if name not in os.environ}
     os.environ.update(changed)
     try:
-        if get_uri_scheme(uri) in DATABASE_ENGINES:
-            with _clear_errors(uri), _alone(uri):
+        with _clear_errors(uri), _alone(uri):
+            if get_uri_scheme(uri) in DATABASE_ENGINES:
                 _connect(uri)
         yield
     finally:
@@ -137,8 +137,9 @@ def _reason(error: Exception) -> str:
         return "MLflow knows no such kind of store"
     if isinstance(error, ImportError):
         return f"the Python module {error.name} is missing; install it"
-    if isinstance(error.__context__, requests.RequestException):
-        cause = error.__context__.args[0]
+    failed = error.__context__
+    if isinstance(failed, requests.RequestException):
+        cause = failed.args[0] if failed.args else failed
         words = str(getattr(cause, "reason", cause)).rpartition(": ")[2]
         return f"no MLflow server answers, {words}; start it"
     return str(getattr(error, "orig", error)).partition("\n")[0][:300]

@@ -70,6 +70,11 @@ def test_a_question_mark_in_a_uri_is_refused():
             "http://127.0.0.1:1",
             "no MLflow server answers, [Errno 111] Connection refused; start it",
         ),
+        (
+            "postgresql+a+b://host",
+            "Invalid database URI: 'postgresql+a+b://host'. Please refer to "
+            "https://mlflow.org/docs/latest/tracking.html#storage for format specifications.",
+        ),
         ("ftp://host/runs", "MLflow knows no such kind of store"),
         ("sqllite:///mlflow.db", "MLflow knows no such kind of store"),
         ("mysql+nodriver://host/runs", "Can't load plugin: sqlalchemy.dialects:mysql.nodriver"),
@@ -119,7 +124,10 @@ def test_who_uses_mlflow_beside_keeps_its_store(config, monkeypatch):
 def test_artifacts_lie_beside_the_database_wherever_a_job_runs(config, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with track(config, "x", None, {}, {}) as logger:
+    monkeypatch.setenv("RACLIB_HOME", str(tmp_path))
+    tracking = open_store(TrackingConfig())
+    assert tracking == config
+    with track(tracking, "x", None, {}, {}) as logger:
         logger.log_table(pd.DataFrame({"a": [1]}), "table")
     assert list(tmp_path.glob("mlartifacts/*/artifacts/table.csv"))
     assert not list(Path().iterdir())
