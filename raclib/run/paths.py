@@ -1,6 +1,7 @@
 """Where a run keeps what must outlast it."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -49,7 +50,7 @@ def sqlite_file(uri: str) -> Path | None:
     Raises:
         UserError: if it is not such a URI but begins like one.
     """
-    if not uri.startswith("sqlite"):
+    if not re.match(r"sqlite(\+\w+)?:", uri):
         return None
     try:
         url = make_url(uri)
@@ -57,8 +58,8 @@ def sqlite_file(uri: str) -> Path | None:
         raise UserError(f"tracking.uri: {uri}: not a URI; give sqlite:///FILE") from error
     if "?" in uri and not url.query:
         raise UserError(f"tracking.uri: {uri}: write the ? of a path as %3F, and its % as %25")
-    named = url.get_backend_name() == "sqlite" and url.database not in (None, "", MEMORY)
-    return Path(url.database) if named and url.database else None
+    database = url.database or MEMORY
+    return None if database == MEMORY else Path(database)
 
 
 def sqlite_uri(file: Path, like: str = "sqlite://") -> str:

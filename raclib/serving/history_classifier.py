@@ -24,6 +24,7 @@ from raclib.run.cli import configure
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import resolve as resolve_paths
 from raclib.run.paths import sqlite_uri
+from raclib.run.store import open_store
 from raclib.serving.arrow import Table, batches, to_arrow, write_table
 from raclib.serving.table_predictor import TablePredictor
 from raclib.serving.train_table import train_table
@@ -96,6 +97,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
             UserError: for impossible settings, and for what is wrong with the table.
         """
         config = self._configure(self._folder())
+        open_store(config.tracking)
         uri = f"{config.storage_path}/tables/{config.name}"
         write_table(table, uri)
         with train_table(replace(config, data=uri)) as trained:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from raclib.errors import UserError
 from raclib.run.paths import absolute, sqlite_file, sqlite_uri
 
 
@@ -49,3 +50,6 @@ def test_only_files_are_made_absolute():
     assert absolute("sqlite://") == "sqlite://"
     assert absolute("sqlite:///:memory:") == "sqlite:///:memory:"
     assert absolute("sqlite:////a.db?timeout=3") == "sqlite:////a.db?timeout=3"
+    assert absolute("sqlite_runs") == str(Path.cwd() / "sqlite_runs")
+    with pytest.raises(UserError, match=r"tracking.uri: sqlite:/a.db: not a URI; give sqlite:///F"):
+        absolute("sqlite:/a.db")

@@ -144,6 +144,15 @@ def test_runs_lie_in_the_folder_of_storage_or_where_jobs_keep_them(tmp_path):
     assert remote == absolute("sqlite:///mlflow.db")
 
 
+def test_a_store_of_runs_that_does_not_answer_is_known_before_the_table_is_written(
+    history_table, tmp_path
+):
+    made = HistoryClassifier(storage_path=str(tmp_path), config={"tracking.uri": "ftp://host"})
+    with pytest.raises(UserError, match=r"tracking.uri: ftp://host: MLflow knows no such kind"):
+        made.fit(history_table)
+    assert not list(tmp_path.iterdir())
+
+
 def test_raclib_is_light_until_it_is_asked_for():
     code = "import sys, raclib; assert not {'torch', 'ray', 'mlflow'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
