@@ -23,7 +23,8 @@ def beside(uri: str) -> str | None:
 def follow(uri: str, experiment: Experiment) -> None:
     """Makes an experiment keep its artifacts beside the file of the runs, wherever that lies now.
 
-    Earlier ones are found there if they came along. A place that a person chose stays.
+    Earlier ones are found there if they came along. A place of another name, or one that is still
+    there while none is beside the file, stays.
 
     Args:
         uri: MLflow's URI of the store.
@@ -35,7 +36,8 @@ def follow(uri: str, experiment: Experiment) -> None:
     place = Path(local_file_uri_to_path(old))
     tail = [place.name] if place.name == FOLDER else [place.parent.name, place.name]
     new = file.parent.joinpath(*tail)
-    if tail[0] not in (FOLDER, DEFAULT) or new.resolve() == place.resolve():
+    stays = place.exists() and not new.exists()
+    if tail[0] not in (FOLDER, DEFAULT) or stays or new.resolve() == place.resolve():
         return
     store = SqlAlchemyStore(uri, str(new))
     with store.ManagedSessionMaker(read_only=False) as session:

@@ -157,11 +157,13 @@ def test_artifacts_follow_a_database_that_moved(config, tmp_path, location):
     assert {path.name for path in new.rglob("*.csv")} == {"table.csv", "later.csv", "other.csv"}
 
 
-def test_a_place_of_artifacts_that_a_person_chose_stays(config, tmp_path):
+@pytest.mark.parametrize("name", ["chosen", "large/mlartifacts"])
+def test_a_place_of_artifacts_that_a_person_chose_stays(config, tmp_path, name):
+    (tmp_path / "large" / "mlartifacts").mkdir(parents=True)
     client = MlflowClient(config.uri)
-    number = client.create_experiment("amazon", f"{tmp_path}/chosen")
+    number = client.create_experiment("amazon", f"{tmp_path}/{name}")
     open_store(config)
-    assert client.get_experiment(number).artifact_location == f"{tmp_path}/chosen"
+    assert client.get_experiment(number).artifact_location == f"{tmp_path}/{name}"
 
 
 def test_jobs_that_first_use_one_store_at_once_all_find_it(tmp_path):
