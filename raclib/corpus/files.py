@@ -1,6 +1,7 @@
 """Names and reading of a corpus's files on any file system fsspec knows."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from raclib.corpus.retry import retrying
 from raclib.errors import UserError
+
+REMOVALS_AT_ONCE = 16
 
 
 def resolve(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -78,6 +81,42 @@ def list_files(uri: str) -> dict[str, int]:
     with clear_errors(uri):
         found = retrying()(fs.find, path, detail=True)
     return {name[len(path) + 1 :]: entry["size"] for name, entry in found.items()}
+
+
+def has_bucket(uri: str) -> bool:
+    """Whether there is the bucket that a URI lies in; so it is where nothing has buckets.
+
+    `makedirs` of s3fs would make one, of a name that was a slip, with nobody's settings.
+    """
+    fs, path = resolve(uri)
+    bucket = path.partition("/")[0]
+    # Who may not look at a bucket may be allowed what is in it.
+    with clear_errors(uri), suppress(PermissionError):
+        try:
+            if bucket and "://" not in path:
+                retrying()(fs.info, bucket)
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def remove_folder(uri: str) -> None:
+    """Removes a folder with all that is in it, if it is there; no name in it is a pattern.
+
+    fsspec's own `rm` takes `[ ] ? *` in a name for one, and removes what matches instead.
+    """
+    fs, path = resolve(uri)
+    if isinstance(fs, LocalFileSystem):
+        if fs.exists(path):
+            with clear_errors(uri):
+                fs.rm(path, recursive=True)  # of a path of this machine, as it is
+        return
+
+    def remove(name: str) -> None:
+        retrying()(fs.rm_file, f"{path}/{name}")
+
+    with clear_errors(uri), ThreadPoolExecutor(REMOVALS_AT_ONCE) as pool:
+        list(pool.map(remove, list_files(uri)))
 
 
 def remove_empty_folders(uri: str) -> None:

@@ -65,7 +65,6 @@ def _fit(
         return read_bytes(uri)
     torch.set_num_threads(1)  # threads of fits side by side would wait for each other
     data = fit_base(config, read(rows), label, num_classes, SEED).to_bytes()
-    fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     with write_atomic(uri) as file:
         file.write(data)
     return data

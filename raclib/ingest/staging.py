@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from raclib.corpus.atomic import write_atomic
-from raclib.corpus.files import list_files, read_bytes, resolve
+from raclib.corpus.files import list_files, read_bytes, remove_folder
 from raclib.errors import UserError
 
 ENCODED = "encoded"
@@ -70,9 +70,7 @@ class Staging:
 
     def remove(self) -> None:
         """Removes the folder, if it is there."""
-        fs, path = resolve(self.uri)
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
+        remove_folder(self.uri)
 
 
 def _as_json(value: Any) -> Any:

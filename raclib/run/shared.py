@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import ray
 
-from raclib.corpus.files import clear_errors, local_path
+from raclib.corpus.files import clear_errors, has_bucket, local_path
 from raclib.errors import UserError
 from raclib.run.config import TrackingConfig
 
@@ -28,14 +28,19 @@ def check_tracking(config: TrackingConfig) -> None:
 
 
 def check_shared(**places: str) -> None:
-    """Refuses folders that only this machine of the cluster sees.
+    """Refuses buckets that are not there, and folders that only this machine of the cluster sees.
 
     Args:
         places: Settings that hold a folder or URI, and their values.
 
     Raises:
-        UserError: if another machine does not see one.
+        UserError: if there is no such bucket, or another machine does not see a folder.
     """
+    for name, place in places.items():
+        if not has_bucket(place):
+            raise UserError(
+                f"{name}: {place}: there is no such bucket; make it, or give another place"
+            )
     others = _other_machines()
     for name, place in places.items() if others else ():
         folder = local_path(place)

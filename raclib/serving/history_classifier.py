@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from raclib.corpus import open_corpus
 from raclib.corpus.corpus import latest_version
-from raclib.corpus.files import local_path, normalise, resolve
+from raclib.corpus.files import local_path, normalise, remove_folder
 from raclib.errors import UserError
 from raclib.evaluation.ours import RETRIEVAL
 from raclib.ingest.append import append_rows
@@ -102,8 +102,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
         write_table(table, uri)
         with train_table(replace(config, data=uri)) as trained:
             self.weights_ = trained.fitted[RETRIEVAL].weights
-        fs, path = resolve(uri)
-        fs.rm(path, recursive=True)
+        remove_folder(uri)
         self.config_ = config
         self._predictor = TablePredictor(config, self.weights_)
         reader = self._predictor.reader
