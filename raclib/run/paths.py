@@ -1,6 +1,7 @@
 """Where a run keeps what must outlast it."""
 
 import os
+import posixpath
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from raclib.corpus.files import normalise
 from raclib.errors import UserError
 from raclib.run.config import TrackingConfig
 
@@ -85,7 +87,19 @@ def resolve(config: Settings, **paths: str) -> Settings:
     """
     return replace(  # type: ignore[type-var]  # no protocol can ask for a dataclass
         config,
-        storage_path=absolute(config.storage_path),
+        storage_path=storage(config.storage_path),
         tracking=replace(config.tracking, uri=absolute(config.tracking.uri)),
         **{name: absolute(path) for name, path in paths.items()},
     )
+
+
+def storage(uri: str) -> str:
+    """A storage path that all who take it apart take for the same place.
+
+    Some keep a `//` in a URI and some do not, so that a run would lie in two places.
+
+    Raises:
+        UserError: if it carries a password, or is of no known kind.
+    """
+    scheme, separator, path = normalise(absolute(uri)).rpartition("://")
+    return f"{scheme}{separator}{posixpath.normpath(path)}"

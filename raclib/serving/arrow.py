@@ -10,6 +10,7 @@ from ray.data import Dataset
 
 from raclib.corpus.atomic import write_atomic
 from raclib.errors import UserError
+from raclib.run.arrow_storage import arrow_storage
 from raclib.run.cluster import quiet_ray_data
 
 Table: TypeAlias = pd.DataFrame | pa.Table | Dataset
@@ -52,7 +53,8 @@ def write_table(table: Table, uri: str) -> None:
     """Writes a table as Parquet files in a new folder; a Ray Dataset is streamed into it."""
     if isinstance(table, Dataset):
         with quiet_ray_data():
-            table.write_parquet(uri)
+            filesystem, path = arrow_storage(uri)
+            table.write_parquet(path, filesystem=filesystem)
         return
     with write_atomic(f"{uri}/table.parquet") as file:
         pq.write_table(to_arrow(table), file)

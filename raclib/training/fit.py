@@ -8,6 +8,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raclib.errors import UserError
+from raclib.run.arrow_storage import arrow_storage
 from raclib.run.config import RunSettings
 from raclib.run.tracking import RunLogger
 from raclib.training.checkpoint import model_weights
@@ -50,6 +51,8 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
     # By reference: it does not pass through Ray Train's controller, and a node gets it once.
     assignment = ray.put(Assignment(task, with_context, logger, flag, has_terminal()))
 
+    filesystem, path = arrow_storage(config.storage_path)
+
     def work() -> dict:
         # Imported only where it runs: the controller holds this function too, and starts sooner.
         from raclib.training.worker import run_worker
@@ -64,7 +67,8 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
         ),
         run_config=RunConfig(
             name=run_name,
-            storage_path=config.storage_path,
+            storage_path=path,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=config.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),

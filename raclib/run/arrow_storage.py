@@ -1,0 +1,58 @@
+"""Ray on the very file system and path that everything else of a run is kept by."""
+
+import io
+from typing import Any
+
+import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+from raclib.corpus.atomic import write_atomic
+from raclib.corpus.files import clear_errors, remove_folder, resolve
+
+
+def arrow_storage(uri: str) -> tuple[PyFileSystem, str]:
+    """The file system of a folder or URI and the path in it, as Ray Train and Ray Data take them.
+
+    From a URI alone they ask pyarrow, to which `#`, `?`, `%` and a space mean something else
+    than to fsspec: settings and checkpoints would lie in two places, rows on some local disk.
+    """
+    filesystem, path = resolve(uri)
+    return PyFileSystem(_Handler(filesystem)), path
+
+
+class _Handler(FSSpecHandler):
+    """fsspec for pyarrow: files are whole or not there, and no name is a pattern."""
+
+    def get_file_info(self, paths: list[str]) -> list[Any]:
+        # Object stores cache listings; workers and controller write side by side.
+        self.fs.invalidate_cache()
+        return super().get_file_info(paths)
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        # Object stores have no folders: s3fs would make a bucket where there is none.
+        if isinstance(self.fs, LocalFileSystem):
+            super().create_dir(path, recursive)
+
+    def delete_dir(self, path: str) -> None:
+        remove_folder(self.fs.unstrip_protocol(path))
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.PythonFile:
+        return pa.PythonFile(_WholeFile(self.fs.unstrip_protocol(path)), mode="w")
+
+
+class _WholeFile(io.BytesIO):
+    """A small file that appears when it is closed, complete or not at all."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__()
+        self._uri = uri
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            with clear_errors(self._uri), write_atomic(self._uri) as file:
+                file.write(self.getvalue())
+        finally:
+            super().close()
