@@ -52,10 +52,21 @@ class Staging:
         self.write("claim", claim)
 
     def read(self, record: str) -> Any:
-        """A record, or None if it is not written."""
+        """A record, or None if it is not written.
+
+        Raises:
+            UserError: if it cannot be read.
+        """
         if f"{record}.json" not in list_files(self.uri):
             return None
-        return json.loads(read_bytes(f"{self.uri}/{record}.json"))
+        uri = f"{self.uri}/{record}.json"
+        try:
+            return json.loads(read_bytes(uri))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{uri}: not whole, as a full disk or a crash leaves it; remove {self.uri} to make "
+                "the corpus anew"
+            ) from error
 
     def write(self, record: str, value: Any) -> None:
         """Writes a record, whole or not at all."""

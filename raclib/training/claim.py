@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from uuid import uuid4
 
-import fsspec
-
 from raclib.corpus.atomic import create_exclusive
+from raclib.corpus.files import read_bytes, resolve
 from raclib.errors import UserError
 
 # Where, on how many machines and with which others a run goes on does not change what it computes.
@@ -40,12 +39,13 @@ def check_claim(run_uri: str, settings: Mapping[str, object]) -> str | None:
         place after this was removed has another.
 
     Raises:
-        UserError: if the run was started with other settings.
+        UserError: if the run was started with other settings, or what it was started with cannot be
+            read.
     """
-    filesystem, path = fsspec.core.url_to_fs(_file(run_uri))
+    filesystem, path = resolve(_file(run_uri))
     if not filesystem.exists(path):
         return None
-    before, now = json.loads(filesystem.cat_file(path)), _kept(settings)
+    before, now = _read(run_uri), _kept(settings)
     run_id = before.pop(ID, run_uri)  # runs were tracked by their place once
     for name in now.keys() | before.keys():
         if now.get(name) != before.get(name):
@@ -74,6 +74,16 @@ def claim(run_uri: str, settings: Mapping[str, object]) -> str:
 
 def _file(run_uri: str) -> str:
     return f"{run_uri}/settings.json"
+
+
+def _read(run_uri: str) -> dict[str, object]:
+    try:
+        return json.loads(read_bytes(_file(run_uri)))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{_file(run_uri)}: not whole, as a full disk or a crash leaves it; remove it to "
+            f"continue with the settings of now, or {run_uri} to start again"
+        ) from error
 
 
 def _kept(settings: Mapping[str, object]) -> dict[str, object]:

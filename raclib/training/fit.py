@@ -13,6 +13,7 @@ from raclib.run.config import RunSettings
 from raclib.run.tracking import RunLogger
 from raclib.training.checkpoint import model_weights
 from raclib.training.fitted import Fitted, find_fitted
+from raclib.training.leftovers import last_checkpoint
 from raclib.training.predict import Predictions
 from raclib.training.progress import has_terminal
 from raclib.training.stopping import raised_by_sigterm, start_flag
@@ -47,10 +48,11 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
     check_workers(config)
     if config.min_workers is not None:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(PLACES_TIMEOUT_S))
+    last = last_checkpoint(run_uri)
     flag = start_flag()
+    told = Assignment(task, with_context, logger, flag, has_terminal(), run_uri, last)
     # By reference: it does not pass through Ray Train's controller, and a node gets it once.
-    assignment = ray.put(Assignment(task, with_context, logger, flag, has_terminal()))
-
+    assignment = ray.put(told)
     filesystem, path = arrow_storage(config.storage_path)
 
     def work() -> dict:
@@ -86,7 +88,7 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
     if "error" in outcome:
         raise UserError(outcome["error"])
     assert result.checkpoint is not None
-    fitted = Fitted(Predictions(**outcome), model_weights(result.checkpoint))
+    fitted = Fitted(Predictions(**outcome), model_weights(run_uri, result.checkpoint))
     fitted.save(run_uri)
     return fitted
 

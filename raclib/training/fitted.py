@@ -1,6 +1,6 @@
 """What a training came to, kept so that a continued job neither trains nor predicts again."""
 
-import io
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from raclib.corpus import files
-from raclib.corpus.atomic import write_atomic
 from raclib.training.predict import Predictions
+from raclib.training.state_file import DamagedError, load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,25 @@ class Fitted:
     weights: dict[str, Tensor]
 
     def save(self, run_uri: str) -> None:
-        """Keeps it in the folder or URI of its run."""
+        """Keeps it in the folder or URI of its run.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
         test = {name: torch.tensor(values) for name, values in self.test._asdict().items()}
-        with write_atomic(_file(run_uri)) as file:
-            torch.save({"test": test, "weights": self.weights}, file)
+        save_state(_file(run_uri), {"test": test, "weights": self.weights})
 
 
 def find_fitted(run_uri: str) -> Fitted | None:
-    """What the run of that folder or URI came to, if it has ended."""
+    """What the run of that folder or URI came to, if it has ended and the file of it is whole."""
     filesystem, path = files.resolve(_file(run_uri))
     if not filesystem.exists(path):
         return None
-    file = io.BytesIO(files.read_bytes(_file(run_uri)))
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        state = load_state(_file(run_uri))
+    except DamagedError as error:
+        print(f"{error}; it is made again from the last checkpoint", file=sys.stderr)
+        return None
     test = {name: values.numpy() for name, values in state["test"].items()}
     if test["probability"].ndim == 1:  # of label 1, as runs of two classes were kept once
         test["probability"] = np.stack([1 - test["probability"], test["probability"]], axis=1)

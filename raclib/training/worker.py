@@ -38,6 +38,8 @@ class Assignment:
         logger: Where rank 0 logs.
         stop_flag: Actor that says when to stop early; see `stopping`.
         terminal: Whether someone looks at what the job writes.
+        run_uri: Folder or URI for checkpoints.
+        found: Name of the checkpoint that an earlier job left.
     """
 
     task: Task
@@ -45,6 +47,8 @@ class Assignment:
     logger: RunLogger
     stop_flag: Any
     terminal: bool
+    run_uri: str
+    found: str | None
 
 
 def run_worker(assignment: Assignment) -> dict:
@@ -66,6 +70,7 @@ class Worker:
     def __init__(self, assignment: Assignment) -> None:
         self.task, self.logger = assignment.task, assignment.logger
         self.with_context, self.terminal = assignment.with_context, assignment.terminal
+        self.run_uri, self.found = assignment.run_uri, assignment.found
         self.rank = ray.train.get_context().get_world_rank()
         self.num_workers = ray.train.get_context().get_world_size()
         self.device = ray.train.torch.get_device()
@@ -83,7 +88,8 @@ class Worker:
         """Does the steps that are not yet done; returns why not all, if a checkpoint of the last
         one was written before."""
         config = self.task.config.train
-        start = checkpoint.restore(self.step_module, self.optimizer.adamw)
+        state = self.step_module, self.optimizer.adamw
+        start = checkpoint.restore(self.run_uri, self.found, *state)
         batches = self.task.stream(start, self.rank, self.num_workers, self.device)
         bar = self._progress_bar(self.task.num_steps, "", "step")
         bar.update(start)
@@ -96,9 +102,9 @@ class Worker:
                 self.logger.log({**metrics, **found}, done, self.rank)
             if done % config.checkpoint_every == 0 or is_last:
                 self.logger.log(self._validate(), done, self.rank)
-                checkpoint.save(self.step_module, self.optimizer.adamw, done)
+                checkpoint.save(self.run_uri, *state, done)
             elif cut_short := self.watch.look():
-                checkpoint.save(self.step_module, self.optimizer.adamw, done)
+                checkpoint.save(self.run_uri, *state, done)
                 return cut_short
         bar.close()
         return None

@@ -37,3 +37,15 @@ def test_other_settings_are_refused_by_name_value_and_remedy(tmp_path):
     claim(f"{tmp_path}/run", {"train.batch_size": 8})
     with pytest.raises(UserError, match=r"train.batch_size: .* with 8, now it is 16; .*--name"):
         check_claim(f"{tmp_path}/run", {"train.batch_size": 16})
+
+
+@pytest.mark.parametrize("left", [b"", b'{"train.batch_s', b"\0\xff"])
+def test_settings_that_are_not_whole_are_named_with_the_remedy(tmp_path, left):
+    claim(f"{tmp_path}/run", {"train.batch_size": 8})
+    (tmp_path / "run" / "settings.json").write_bytes(left)
+    with pytest.raises(UserError) as error:
+        check_claim(f"{tmp_path}/run", {"train.batch_size": 8})
+    assert str(error.value) == (
+        f"{tmp_path}/run/settings.json: not whole, as a full disk or a crash leaves it; remove it "
+        f"to continue with the settings of now, or {tmp_path}/run to start again"
+    )
