@@ -14,6 +14,7 @@ from ray.data import DataContext
 from ray.exceptions import RayError
 
 from raclib.errors import UserError
+from raclib.run.address import ADDRESS, REMEDY, reach
 from raclib.run.cli import find_mistake
 
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -32,6 +33,9 @@ def connect(num_workers: int, log_to_driver: bool = False, address: str | None =
             whatever feeds them.
         log_to_driver: Print what workers print.
         address: Cluster to join; by default `RAY_ADDRESS`, which Ray sets for submitted jobs.
+
+    Raises:
+        UserError: if that cluster is not there.
     """
     if ray.is_initialized():
         return
@@ -44,19 +48,28 @@ def connect(num_workers: int, log_to_driver: bool = False, address: str | None =
         "logging_config": LoggingConfig(log_level="ERROR"),
         "runtime_env": interpreter(),
     }
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address, **quiet)
+    address = address or os.environ.get(ADDRESS) or "local"
+    if address != "local":
+        _join(address, quiet)
         return
     for name, value in LOCAL_SETTINGS.items():
         os.environ.setdefault(name, value)
     ray.init(
-        "local",  # else Ray joins what `ray start` began on this machine, and refuses the rest
+        address,  # else Ray joins what `ray start` began on this machine, and refuses the rest
         num_cpus=max(os.cpu_count() or 1, num_workers + 1),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         **quiet,
     )
+
+
+def _join(address: str, how: dict[str, Any]) -> None:
+    found = reach(address)
+    try:
+        ray.init(found, **how)
+    except (RuntimeError, ConnectionError) as error:  # of another version, for one
+        reason = " ".join(str(error).split())
+        raise UserError(f"{ADDRESS}: cannot join {address}: {reason}; {REMEDY}") from error
 
 
 def interpreter() -> dict[str, str]:

@@ -8,6 +8,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raclib.errors import UserError
+from raclib.run.address import known_address
 from raclib.run.arrow_storage import arrow_storage
 from raclib.run.config import RunSettings
 from raclib.run.tracking import RunLogger
@@ -76,7 +77,7 @@ def fit(task: Task, config: RunSettings, with_context: bool, logger: RunLogger) 
         ),
         torch_config=TorchConfig(timeout_s=PEER_TIMEOUT_S),
     )
-    with raised_by_sigterm(flag) as came:
+    with known_address(), raised_by_sigterm(flag) as came:
         result = trainer.fit()
         while not came and result.return_value.get("cut_short") == "moved":  # type: ignore[attr-defined]
             print(f"{logger.name}: a host is going; training moves to others", file=sys.stderr)
