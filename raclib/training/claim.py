@@ -46,7 +46,7 @@ def check_claim(run_uri: str, settings: Mapping[str, object]) -> str | None:
     if not filesystem.exists(path):
         return None
     before, now = _read(run_uri), _kept(settings)
-    run_id = before.pop(ID, run_uri)  # runs were tracked by their place once
+    run_id = str(before.pop(ID, run_uri))  # runs were tracked by their place once
     for name in now.keys() | before.keys():
         if now.get(name) != before.get(name):
             raise UserError(
