@@ -5,34 +5,34 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import IO, Any
 
-from fsspec import AbstractFileSystem
-from fsspec.implementations.local import LocalFileSystem
-
 from raclib.corpus import files
+from raclib.corpus.faults import STORE_ERRORS
+from raclib.corpus.retry import retrying
 
 
 @contextmanager
 def write_atomic(uri: str) -> Iterator[IO[bytes]]:
-    """A file to write; it appears under its name complete, when the block ends well, or never."""
-    fs, path = files.resolve(uri)
-    if isinstance(fs, LocalFileSystem):
-        with _temporary(Path(path)) as file:
+    """A file to write; it appears under its name complete, when the block ends well, or never.
+
+    What goes elsewhere waits on the temporary disk of this machine, so that it can be sent again.
+
+    Raises:
+        UserError: if it cannot be sent.
+    """
+    if path := files.local_path(uri):
+        with _temporary(path) as file:
             yield file
             _sync(file)
             Path(file.name).replace(path)
-        _sync_folder(Path(path).parent)
+        _sync_folder(path.parent)
         return
-    file = fs.open(path, "wb")
-    try:
+    with tempfile.NamedTemporaryFile() as file:
         yield file
-    except BaseException:
-        # Closing would publish what was written so far.
-        file.discard()
-        file.closed = True
-        raise
-    file.close()
+        file.flush()
+        _send(uri, file.name)
 
 
 def create_exclusive(uri: str, data: bytes) -> None:
@@ -42,47 +42,58 @@ def create_exclusive(uri: str, data: bytes) -> None:
         FileExistsError: if it exists, or another process made it at the same time.
         UserError: if it cannot be written.
     """
-    fs, path = files.resolve(uri)
+    path = files.local_path(uri)
     with files.clear_errors(uri):
-        if not isinstance(fs, LocalFileSystem):
-            _put_exclusive(fs, path, data)
+        if not path:
+            _put_exclusive(uri, data)
             return
-        with _temporary(Path(path)) as file:
+        with _temporary(path) as file:
             file.write(data)
             _sync(file)
             os.link(file.name, path)
-        _sync_folder(Path(path).parent)
+        _sync_folder(path.parent)
 
 
-def _put_exclusive(fs: AbstractFileSystem, path: str, data: bytes) -> None:
+def _send(uri: str, path: str) -> None:
+    fs, target = files.resolve_once(uri)
+    with files.clear_errors(uri):
+        retrying(uri)(fs.put_file, path, target)
+
+
+def _put_exclusive(uri: str, data: bytes) -> None:
     """A conditional put, and a look at what stands: stores differ in what they answer and keep.
 
     A put that was carried out but whose answer was lost is refused when it is repeated, so what
     stands decides, not the answer.
     """
-    refused: OSError | None = None
-    try:
-        fs.pipe_file(path, data, mode="create")
-    except OSError as error:
-        refused = error
-    try:
-        stands = fs.cat_file(path)
-    except FileNotFoundError:
-        raise refused or FileNotFoundError(path) from None
-    if stands != data:
-        raise FileExistsError(path) from refused
+    fs, path = files.resolve_once(uri)
+
+    def put() -> None:
+        refused: Exception | None = None
+        try:
+            fs.pipe_file(path, data, mode="create")
+        except STORE_ERRORS as error:
+            refused = error
+        try:
+            stands = retrying(uri)(fs.cat_file, path, start=0)
+        except FileNotFoundError:
+            raise refused or FileNotFoundError(path) from None
+        if stands != data:
+            raise FileExistsError(path) from refused
+
+    retrying(uri)(put)
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Any]:
+    """A new file beside where it shall be, with the rights that new files have by the umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-    ) as file:
+    temporary = path.with_name(f".{path.name}.{token_hex(8)}.tmp")
+    with temporary.open("xb+") as file:
         try:
             yield file
         finally:
-            Path(file.name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _sync(file: IO[bytes]) -> None:

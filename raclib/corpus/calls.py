@@ -10,9 +10,10 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
+from raclib.corpus.faults import kind_of
 from raclib.corpus.gather import Array, Positions
 from raclib.corpus.routing import Routing
-from raclib.errors import UserError
+from raclib.errors import PassingError
 
 # Ray notices a killed server after 2 seconds and a silent host after a minute; a replica is asked
 # sooner than that.
@@ -103,15 +104,15 @@ class Call:
         elif not self.refs:
             cause = error.cause if isinstance(error, RayTaskError) else error
             reason = " ".join(str(cause).split())
-            raise UserError(self._describe(f"server {number}: {reason}")) from error
+            raise kind_of(cause)(self._describe(f"server {number}: {reason}")) from error
 
-    def late(self, timeout: float) -> UserError:
+    def late(self, timeout: float) -> PassingError:
         """The error for an answer that did not come in time."""
         asked = ", ".join(map(str, self.refs.values()))
-        return UserError(
+        return PassingError(
             self._describe(
-                f"server {asked}: no answer in {timeout:.1f} s; it may be restarting: raise the "
-                "timeout or add replicas"
+                f"server {asked}: no answer in {timeout:.1f} s; it is restarting, or waits for its "
+                "store: raise the timeout, add replicas or look at the store"
             )
         )
 

@@ -7,16 +7,13 @@ import numpy as np
 
 from raclib.corpus.buffers import allocate
 from raclib.corpus.calls import Call, Router, collect
-from raclib.corpus.column import Column
 from raclib.corpus.corpus import Corpus
 from raclib.corpus.gather import Array, Positions, check_row_ids, gather, join, split, unique
+from raclib.corpus.local import LocalFiles, LocalPart
 from raclib.corpus.mounts import Mount
 from raclib.corpus.reader import ShardReader
 from raclib.corpus.routing import Routing
 from raclib.corpus.row_cache import RowCache
-
-# Columns of a shard on this machine; positions in the fetch; rows of the shard.
-LocalPart = tuple[dict[str, Column], Positions, Array]
 
 
 class CorpusClient:
@@ -35,7 +32,7 @@ class CorpusClient:
     ) -> None:
         self.corpus, self.routing, self.mount = corpus, routing, mount
         self.local, self.cache_bytes = local, cache_bytes
-        self._reader = ShardReader(mount)
+        self._files = LocalFiles(corpus, ShardReader(mount)) if local else None
         self._router = Router(routing)
         self._cache = RowCache(corpus.fields, cache_bytes) if cache_bytes else None
         self._starts = corpus.starts
@@ -74,19 +71,17 @@ class CorpusClient:
         local_parts: list[LocalPart] = []
         remote: dict[int, list[tuple[int, Positions]]] = {}
         for shard, where, rows in split(ids, self._starts):
-            columns = self._local_columns(shard, fields)
+            columns = self._files.find(shard, fields) if self._files else None
             if columns is None:
                 remote.setdefault(self.routing.chains[shard], []).append((shard, where))
             else:
-                local_parts.append((columns, where, rows))
-                self._stats["local"] += len(rows)
+                local_parts.append(LocalPart(shard, columns, where, rows))
         calls = []
-        for chain, parts in remote.items():
+        for parts in remote.values():
             where = self._take_cached(ids, join([where for _, where in parts], len(ids)), out)
             if len(ids[where]):
-                shards = [self.corpus.shards[shard].id for shard, _ in parts]
-                calls.append(self._send(ids, where, chain, shards, fields))
-        return PendingFetch(self, out, local_parts, calls)
+                calls.append(self._send(ids, where, [shard for shard, _ in parts], fields))
+        return PendingFetch(self, ids, out, local_parts, calls)
 
     def stats(self) -> dict[str, float]:
         """Totals since this client was made.
@@ -95,15 +90,6 @@ class CorpusClient:
         rows asked of servers, in `calls`, that sent `bytes`; `seconds` waited in `result`.
         """
         return {**self._stats, "seconds": self._seconds}
-
-    def _local_columns(self, shard: int, fields: tuple[str, ...]) -> dict[str, Column] | None:
-        columns: dict[str, Column] = {}
-        for name in fields:
-            column = self._reader.find(self.corpus, shard, name) if self.local else None
-            if column is None:
-                return None
-            columns[name] = column
-        return columns
 
     def _take_cached(self, ids: Array, where: Positions, out: dict[str, Array]) -> Positions:
         """Copies what is in the row cache; returns the positions of the rest."""
@@ -119,12 +105,22 @@ class CorpusClient:
             self._cache.read(ids[found], name, array, found)
         return positions[~held]
 
+    def _read(self, part: LocalPart, ids: Array, out: dict[str, Array]) -> Call | None:
+        """Reads rows of this machine; where they are damaged, the call that gets them instead."""
+        assert self._files
+        if not self._files.read(part, out):
+            return self._send(ids, part.where, [part.shard], tuple(out))
+        self._stats["local"] += len(part.rows)
+        return None
+
     def _send(
-        self, ids: Array, where: Positions, chain: int, shards: list[str], fields: tuple[str, ...]
+        self, ids: Array, where: Positions, shards: list[int], fields: tuple[str, ...]
     ) -> Call:
+        """Asks the servers of shards that have the same ones."""
         different, rows = unique(ids[where])
         args = (self.corpus.version, different, fields)
-        call = Call(self._router, chain, shards, args, where, rows)
+        names = [self.corpus.shards[shard].id for shard in shards]
+        call = Call(self._router, self.routing.chains[shards[0]], names, args, where, rows)
         call.send()
         self._stats["calls"] += 1
         self._stats["unique"] += len(different)
@@ -144,19 +140,19 @@ class PendingFetch:
     def __init__(
         self,
         client: CorpusClient,
+        ids: Array,
         out: dict[str, Array],
         local_parts: list[LocalPart],
         calls: list[Call],
     ) -> None:
-        self._client, self._out = client, out
+        self._client, self._ids, self._out = client, ids, out
         self._local_parts, self._calls = local_parts, calls
 
     def result(self, timeout: float = 60.0) -> dict[str, Array]:
         """The rows; see `CorpusClient.fetch`. Calling it again returns the same arrays."""
         began = time.monotonic()
-        for columns, where, rows in self._local_parts:
-            for name, column in columns.items():
-                column.gather(rows, self._out[name], where)
+        read = [self._client._read(part, self._ids, self._out) for part in self._local_parts]
+        self._calls += [call for call in read if call]
         left = timeout - (time.monotonic() - began)
         for call, answer in collect(self._calls, left):
             self._client._receive(call, answer, self._out)

@@ -14,10 +14,10 @@ from numpy.lib import format as npy
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from raclib.corpus.atomic import write_atomic
+from raclib.corpus.faults import DamagedError
 from raclib.corpus.files import clear_errors
 from raclib.corpus.gather import Array, Positions, gather
 from raclib.corpus.manifest import MAX_HEADER_BYTES, Field, FileInfo
-from raclib.corpus.retry import DamagedError
 
 WRITE_BYTES = 8 * 2**20
 

@@ -1,17 +1,20 @@
 """Names and reading of a corpus's files on any file system fsspec knows."""
 
+import errno
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from raclib.corpus.retry import retrying
-from raclib.errors import UserError
+from raclib.corpus.faults import STORE_ERRORS, FullError, kind_of, refusal
+from raclib.corpus.retry import reason_of, retrying
+from raclib.errors import PassingError, UserError
 
 REMOVALS_AT_ONCE = 16
 
@@ -23,6 +26,38 @@ def resolve(uri: str) -> tuple[AbstractFileSystem, str]:
     except (ValueError, ImportError) as error:
         raise UserError(f"{uri}: {error}") from error
     return fs, path.rstrip("/")
+
+
+def resolve_once(uri: str) -> tuple[AbstractFileSystem, str]:
+    """The same for requests that are sent again by who sends them: fsspec sends them once.
+
+    Else three libraries, one in the other, would try again for minutes in silence.
+    """
+    fs, path = resolve(uri)
+    if "s3" in fs.protocol:
+        config = {**fs.config_kwargs, "retries": {"total_max_attempts": 1}}
+        fs = type(fs)(*fs.storage_args, **{**fs.storage_options, "config_kwargs": config})
+        fs.retries = 1
+    return fs, path
+
+
+def ask(uri: str, method: str, *args: Any, **options: Any) -> Any:
+    """What a method of the file system of a URI says of its path; what passes is waited out.
+
+    Args:
+        uri: A path or fsspec URI.
+        method: Name of a method of `fsspec.AbstractFileSystem` that takes a path first and may be
+            called twice.
+        args: Its further arguments.
+        options: Its named arguments.
+
+    Raises:
+        FileExistsError: if it says so.
+        UserError: for all else that goes wrong; PassingError where it may go well later.
+    """
+    fs, path = resolve_once(uri)
+    with clear_errors(uri):
+        return retrying(uri)(getattr(fs, method), path, *args, **options)
 
 
 def normalise(uri: str) -> str:
@@ -57,9 +92,7 @@ def read_bytes(uri: str) -> bytes:
     Raises:
         UserError: if it is missing or cannot be read.
     """
-    fs, path = resolve(uri)
-    with clear_errors(uri):
-        return retrying()(fs.cat_file, path)
+    return ask(uri, "cat_file")
 
 
 def read_small(uri: str) -> bytes:
@@ -68,18 +101,24 @@ def read_small(uri: str) -> bytes:
     s3fs asks for the size of a file first, and the answer to that has no room for the reason of a
     refusal.
     """
-    fs, path = resolve(uri)
-    with clear_errors(uri):
-        return retrying()(fs.cat_file, path, start=0)
+    return ask(uri, "cat_file", start=0)
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there.
+
+    Raises:
+        UserError: if that cannot be known.
+    """
+    return ask(uri, "exists")
 
 
 def list_files(uri: str) -> dict[str, int]:
     """Path relative to `uri` and byte size of every file under it; empty if there is none."""
-    fs, path = resolve(uri)
+    fs, path = resolve_once(uri)
     # Object stores cache listings; another process may have published since.
     fs.invalidate_cache()
-    with clear_errors(uri):
-        found = retrying()(fs.find, path, detail=True)
+    found = ask(uri, "find", detail=True)
     return {name[len(path) + 1 :]: entry["size"] for name, entry in found.items()}
 
 
@@ -135,10 +174,24 @@ def clear_errors(name: str) -> Iterator[None]:
         yield
     except FileExistsError:
         raise
-    except FileNotFoundError as error:
-        raise UserError(f"{name}: missing; restore it or remake the corpus") from error
-    except PermissionError as error:
-        raise UserError(f"{name}: access denied ({error}); check your credentials") from error
-    except (OSError, BotoCoreError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{name}: {reason}") from error
+    except STORE_ERRORS as error:
+        raise _explained(name, error) from error
+
+
+def _explained(name: str, error: Exception) -> UserError:
+    reason, code = reason_of(error), refusal(error)
+    if code == "NoSuchBucket":
+        bucket = "/".join(name.split("/")[:3])
+        return UserError(f"{bucket}: there is no such bucket; create it or check the address")
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{name}: missing; restore it or remake the corpus")
+    if isinstance(error, PermissionError) and error.errno is None:
+        reason = code if code and not code.isdigit() else reason
+        return UserError(f"{name}: access denied ({reason}); check your credentials")
+    if kind_of(error) is PassingError:
+        return PassingError(f"{name}: {reason}; try again when store and network are well")
+    if isinstance(error, PermissionError):
+        return UserError(f"{name}: {reason}; give a place that you may use")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FullError(f"{name}: {reason} on {socket.gethostname()}; make room there")
+    return UserError(f"{name}: {reason}")

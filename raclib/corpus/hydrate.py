@@ -3,18 +3,21 @@
 import fcntl
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from raclib.corpus import files
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.column import Column
 from raclib.corpus.corpus import Corpus
+from raclib.corpus.faults import DamagedError, FullError
 from raclib.corpus.manifest import ShardInfo
 from raclib.corpus.mounts import Mount
 from raclib.corpus.remote import RangeReader
-from raclib.corpus.retry import DamagedError, retrying
+from raclib.corpus.retry import retrying
 from raclib.errors import UserError
 
 RANGE_BYTES = 8 * 2**20
@@ -23,18 +26,25 @@ FREE_SHARE = 0.1
 
 
 def find_copy(mount: Mount, corpus: Corpus, shard: ShardInfo, name: str) -> Column | None:
-    """A field of a shard if this node has a copy; None if not.
-
-    Raises:
-        DamagedError: if the copy is not what was written.
-    """
+    """A field of a shard if this node has a copy; None if not. A damaged one is dropped."""
     path = _copy_path(mount, shard, name)
     try:
         # The time of last use decides what is evicted.
         os.utime(path)
-    except OSError:
-        return None
-    return Column.map(path, corpus.field(name), shard.num_rows, shard.files[name])
+        return Column.map(path, corpus.field(name), shard.num_rows, shard.files[name])
+    except DamagedError as error:
+        drop_copy(mount, shard, name, error)
+    except (OSError, UserError):
+        pass  # removed in this moment, or not for us to read
+    return None
+
+
+def drop_copy(mount: Mount, shard: ShardInfo, name: str, error: DamagedError) -> None:
+    """Removes the copy of a field of a shard that is not what was written, and says so."""
+    reason = str(error).removesuffix("; restore the file")
+    print(f"{socket.gethostname()}: {reason}; this copy is dropped, and made anew", file=sys.stderr)
+    with suppress(OSError):
+        _copy_path(mount, shard, name).unlink()
 
 
 def hydrate(
@@ -43,18 +53,14 @@ def hydrate(
     """A field of a shard, copied to this node first if it is not here yet.
 
     Raises:
-        UserError: if the file is missing, damaged or does not fit.
+        UserError: if the file is missing or damaged; FullError if it does not fit.
     """
     path = _copy_path(mount, shard, name)
     with locked(mount.folder):
-        try:
-            copy = find_copy(mount, corpus, shard, name)
-        except DamagedError:
-            path.unlink(missing_ok=True)
-            copy = None
+        copy = find_copy(mount, corpus, shard, name)
         if copy is None:
             make_room(mount, shard.files[name].num_bytes)
-            copy = retrying()(_copy, reader, corpus, shard, name, path)
+            copy = retrying(str(path))(_copy, reader, corpus, shard, name, path)
     return copy
 
 
@@ -64,7 +70,7 @@ def make_room(mount: Mount, num_bytes: int) -> None:
     A copy that a process has mapped is removed too: that process reads on from what it mapped.
 
     Raises:
-        UserError: if it does not fit even then.
+        FullError: if it does not fit even then.
     """
     for path in mount.folder.glob("*/.*.tmp"):
         path.unlink(missing_ok=True)
@@ -74,9 +80,9 @@ def make_room(mount: Mount, num_bytes: int) -> None:
     held = sum(status.st_size for status, _ in copies)
     while not _fits(mount, held, num_bytes):
         if not copies:
-            raise UserError(
-                f"{mount.folder}: no room for a copy of {num_bytes:,} bytes; free the disk, raise "
-                "cache_bytes or choose mount 'range'"
+            raise FullError(
+                f"{mount.folder} on {socket.gethostname()}: no room for a copy of {num_bytes:,} "
+                "bytes; free the disk, raise cache_bytes or choose mount 'range'"
             )
         status, path = copies.pop(0)
         path.unlink()
@@ -118,6 +124,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     The lock goes with its process, so a killed server leaves none.
     """
-    with (folder / "lock").open("w") as file:
+    with files.clear_errors(str(folder)):
+        file = (folder / "lock").open("w")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

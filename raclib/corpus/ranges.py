@@ -5,38 +5,36 @@ blocks are written where they belong when they are first asked for, and become h
 is needed. It vanishes with its process.
 """
 
-import ctypes
+import math
 import mmap
-import os
 import shutil
-import tempfile
 import threading
+import time
 import weakref
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from raclib.corpus import files
 from raclib.corpus.column import Column
+from raclib.corpus.faults import FullError
 from raclib.corpus.gather import Array, Positions, gather
 from raclib.corpus.manifest import MAX_HEADER_BYTES, Field, FileInfo
 from raclib.corpus.mounts import Mount
 from raclib.corpus.remote import Range, RangeReader
-from raclib.corpus.retry import retrying
-from raclib.errors import UserError
+from raclib.corpus.retry import once_in_a_while, retrying
+from raclib.corpus.sparse import SparseFile
 
 # Reading a small gap costs less than a second request; ranges stay small enough to run in parallel.
 GAP_BYTES = 64 * 1024
 MAX_RANGE_BYTES = 4 * 2**20
 # Trimming goes below the budget, so that it does not happen at every fetch.
 TRIM_TO = 0.9
+# For so long nothing more is put on a disk that was full.
+FULL_S = 60.0
 
 # First block, one past the last, their bytes.
 Piece = tuple[int, int, bytes]
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
+_say = once_in_a_while(FULL_S)
 
 
 class BlockCache:
@@ -101,32 +99,46 @@ class RangeColumn(Column):
         self, uri: str, field: Field, num_rows: int, info: FileInfo, cache: BlockCache
     ) -> None:
         self._uri, self._cache = uri, cache
-        self._file = _sparse_file(cache.folder, info.num_bytes)
-        buffer = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._what = field, num_rows, info, uri
+        self._full_until = 0.0
+        try:
+            self._mount(SparseFile.on_disk(cache.folder, info.num_bytes))
+        except FullError as error:
+            self._note_full(error)
+            self._full_until = math.inf  # memory is for the ends alone
+            self._mount(SparseFile.in_memory(info.num_bytes))
+        self.block_bytes = field.block_rows * field.row_bytes
+        self.used = np.zeros(len(self.verified), np.int64)
+        cache.add(self)
+
+    def _mount(self, file: SparseFile) -> None:
+        """Fills the ends of a file of holes; they may be damaged on the way like any block."""
+        field, num_rows, info, uri = self._what
+        self._file, buffer = file, file.map()
         buffer.madvise(mmap.MADV_RANDOM)
 
         def mount() -> None:
             self._fill_ends(info.num_bytes, field.num_blocks(num_rows) * 8)
             super(RangeColumn, self).__init__(buffer, field, num_rows, info, uri)
 
-        # The ends may be damaged on the way like any block.
-        retrying()(mount)
-        self.block_bytes = field.block_rows * field.row_bytes
-        self.used = np.zeros(len(self.verified), np.int64)
-        cache.add(self)
+        retrying(uri)(mount)
 
     @property
     def held_bytes(self) -> int:
         """Bytes of node storage taken."""
-        return os.fstat(self._file.fileno()).st_blocks * 512
+        return self._file.held_bytes
 
     def gather(self, rows: Array, out: Array, where: Positions) -> None:
         """See `Column.gather`; blocks that are not held are read first."""
         blocks = rows // self.field.block_rows
         pieces: list[Piece] = []
-        while True:
+        while time.monotonic() >= self._full_until:
             with self._cache.lock:
-                self._keep(pieces)
+                try:
+                    self._keep(pieces)
+                except FullError as error:
+                    self._note_full(error)
+                    break
                 missing = np.unique(blocks[~self.verified[blocks]])
                 if not missing.size:
                     self.used[blocks] = self._cache.tick()
@@ -135,6 +147,7 @@ class RangeColumn(Column):
                     return
             # Other threads go on meanwhile; what they drop is seen in the next round.
             pieces = self._read(missing)
+        self._gather_uncached(rows, out, where)
 
     def drop_unused_since(self, tick: int) -> None:
         """Makes holes of the blocks last used at a time or before."""
@@ -147,7 +160,21 @@ class RangeColumn(Column):
         counts = np.concatenate([[0], np.cumsum(dropped)])
         for first, last in edges.reshape(-1, 2).tolist():
             if counts[last] > counts[first]:
-                _punch_hole(self._file, *self._span(first, last))
+                self._file.punch_hole(*self._span(first, last))
+
+    def _gather_uncached(self, rows: Array, out: Array, where: Positions) -> None:
+        size = self.field.block_rows
+        blocks = rows // size
+        pieces = self._read(np.unique(blocks))
+        # Blocks one after the other, those of gaps too; only the last of a file is shorter.
+        held = np.concatenate([np.arange(first, last) for first, last, _ in pieces])
+        data = np.frombuffer(b"".join(part for *_, part in pieces), self.rows.dtype)
+        places = np.searchsorted(held, blocks) * size + rows % size
+        gather(data.reshape(-1, *self.field.shape), places, out, where)
+
+    def _note_full(self, error: FullError) -> None:
+        self._full_until = time.monotonic() + FULL_S
+        _say(f"{error}; meanwhile rows are read where they lie, each time")
 
     def _span(self, first: int, last: int) -> Range:
         """Byte range of blocks `[first, last)`."""
@@ -174,7 +201,7 @@ class RangeColumn(Column):
 
     def _keep(self, pieces: list[Piece]) -> None:
         for first, last, data in pieces:
-            _write(self._file, data, self._span(first, last)[0], self._cache.folder)
+            self._file.write(data, self._span(first, last)[0])
             self.verified[first:last] = True
 
     def _fill_ends(self, num_bytes: int, sums_bytes: int) -> None:
@@ -185,28 +212,4 @@ class RangeColumn(Column):
         ]
         parts = self._cache.reader.read(self._uri, ranges)
         for (offset, _), part in zip(ranges, parts, strict=True):
-            _write(self._file, part, offset, self._cache.folder)
-
-
-def _sparse_file(folder: Path, num_bytes: int) -> IO[bytes]:
-    with files.clear_errors(str(folder)):
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        file.truncate(num_bytes)
-        return file
-
-
-def _write(file: IO[bytes], data: bytes, offset: int, folder: Path) -> None:
-    rest = memoryview(data)
-    with files.clear_errors(f"block cache in {folder}"):
-        while rest:
-            written = os.pwrite(file.fileno(), rest, offset)
-            rest, offset = rest[written:], offset + written
-
-
-def _punch_hole(file: IO[bytes], lo: int, hi: int) -> None:
-    length = ctypes.c_long(hi - lo)
-    if _libc.fallocate(file.fileno(), _KEEP_SIZE_PUNCH_HOLE, ctypes.c_long(lo), length):
-        reason = os.strerror(ctypes.get_errno())
-        raise UserError(
-            f"block cache: cannot make holes in files ({reason}); use a local cache_dir"
-        )
+            self._file.write(part, offset)

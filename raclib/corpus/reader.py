@@ -10,8 +10,9 @@ import numpy as np
 from raclib.corpus import files
 from raclib.corpus.column import Column
 from raclib.corpus.corpus import Corpus
-from raclib.corpus.gather import Array, split
-from raclib.corpus.hydrate import find_copy, hydrate
+from raclib.corpus.faults import DamagedError, FullError
+from raclib.corpus.gather import Array, Positions, split
+from raclib.corpus.hydrate import drop_copy, find_copy, hydrate
 from raclib.corpus.manifest import ShardInfo
 from raclib.corpus.mounts import Mount, choose_mount
 from raclib.corpus.ranges import BlockCache, RangeColumn
@@ -73,15 +74,41 @@ class ShardReader:
             field = corpus.field(name)
             taken[name] = np.empty((len(row_ids), *field.shape), field.dtype)
             for shard, where, rows in parts:
-                self.column(corpus, shard, name).gather(rows, taken[name], where)
+                self._gather(corpus, shard, name, rows, taken[name], where)
         return taken
+
+    def _gather(
+        self, corpus: Corpus, number: int, name: str, rows: Array, out: Array, where: Positions
+    ) -> None:
+        column = self.column(corpus, number, name)
+        try:
+            column.gather(rows, out, where)
+        except DamagedError as error:
+            if not self._is_copy(column):
+                raise
+            self._drop(column, corpus.shards[number], name, error)
+            self.column(corpus, number, name).gather(rows, out, where)
+
+    def _is_copy(self, column: Column) -> bool:
+        return self.mount.kind != "mmap" and not isinstance(column, RangeColumn)
+
+    def _drop(self, column: Column, shard: ShardInfo, name: str, error: DamagedError) -> None:
+        with self._lock:
+            # Another thread may have met the same damage, and copied the file again.
+            if self._columns.get(shard.path(name)) is column:
+                drop_copy(self.mount, shard, name, error)
+                del self._columns[shard.path(name)]
 
     def _open(self, corpus: Corpus, shard: ShardInfo, name: str) -> Column:
         field = corpus.field(name)
         if self.mount.kind == "mmap":
             return corpus.column(shard, name)
         if self.mount.kind == "hydrate" or field.row_bytes <= NARROW_BYTES:
-            return hydrate(self.mount, self._ranges, corpus, shard, name)
+            try:
+                return hydrate(self.mount, self._ranges, corpus, shard, name)
+            except FullError:
+                if self.mount.kind == "hydrate":
+                    raise
         with self._lock:
             self._cache = self._cache or BlockCache(self.mount, self._ranges)
         uri = corpus.file_uri(shard, name)

@@ -3,21 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fsspec import AbstractFileSystem
 from fsspec.asyn import get_loop, sync
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
 from raclib.corpus import files
-from raclib.corpus.retry import DamagedError, async_retrying, is_passing
+from raclib.corpus.faults import DamagedError, is_passing
+from raclib.corpus.retry import REQUEST_S, async_retrying
 
 Range = tuple[int, int]
 Check = Callable[[int, bytes], None]
 
 FIRST_CONCURRENCY = 32.0
 MAX_CONCURRENCY = 256.0
-# A stalled connection is given up and the range asked for again.
-REQUEST_S = 15.0
 
 
 class Gate:
@@ -70,7 +70,7 @@ class RangeReader:
             UserError: if the file is missing, access is denied, or a range cannot be read in spite
                 of retries.
         """
-        fs, path = files.resolve(uri)
+        fs, path = files.resolve_once(uri)
         if not fs.async_impl:
             fs = AsyncFileSystemWrapper(fs)
         with files.clear_errors(uri):
@@ -79,8 +79,12 @@ class RangeReader:
     async def _read_all(
         self, fs: AbstractFileSystem, path: str, ranges: Sequence[Range], check: Check | None
     ) -> list[bytes]:
+        def check_one(number: int, data: bytes) -> None:
+            if check:
+                check(number, data)
+
         tasks = [
-            asyncio.create_task(self._read_one(fs, path, number, piece, check))
+            asyncio.create_task(self._read_one(fs, path, piece, partial(check_one, number)))
             for number, piece in enumerate(ranges)
         ]
         try:
@@ -91,9 +95,9 @@ class RangeReader:
                 task.cancel()
 
     async def _read_one(
-        self, fs: AbstractFileSystem, path: str, number: int, piece: Range, check: Check | None
+        self, fs: AbstractFileSystem, path: str, piece: Range, check: Callable[[bytes], None]
     ) -> bytes:
-        async for attempt in async_retrying():
+        async for attempt in async_retrying(path):
             with attempt:
                 async with self._gate.passing():
                     request = fs._cat_file(path, start=piece[0], end=piece[1])
@@ -104,6 +108,5 @@ class RangeReader:
                             f"{path}: truncated shard: {len(data)} bytes came of {list(piece)}; "
                             "restore the file"
                         )
-                if check:
-                    check(number, data)
+                check(data)
         return data

@@ -1,60 +1,80 @@
-"""Which failures of an object store pass, and how long they are waited out."""
+"""How long failures that pass are waited out."""
 
-import errno
+import sys
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
-from aiohttp import ClientError
-from botocore.exceptions import FlexibleChecksumError, HTTPClientError  # type: ignore[import-untyped]
-from fsspec.exceptions import FSTimeoutError
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
-from raclib.errors import UserError
+from raclib.corpus.faults import DAMAGED, is_passing
 
-# Below the 60 s a fetch waits by default, so that its error can name the cause.
-RETRY_S = 50.0
+# A request that gets no answer is given up and sent again.
+REQUEST_S = 15.0
+# With the last request below the 60 s a fetch waits by default, so that its error names the cause.
+RETRY_S = 40.0
 MAX_DAMAGED = 4
-
-_BUSY = {errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT}
-_BROKEN = (ConnectionError, TimeoutError, FSTimeoutError, HTTPClientError, ClientError)
-
-
-class DamagedError(UserError):
-    """Bytes are not what was written. They may be right at the source and damaged on the way."""
+# After so long it is said that something is waited for, and again as often as this.
+QUIET_S = 5.0
+REPEAT_S = 60.0
 
 
-# The object store's client may find damage before us.
-_DAMAGED = (DamagedError, FlexibleChecksumError)
+def retrying(name: str) -> Retrying:
+    """Calls again what fails in passing, after growing, random waits.
+
+    Args:
+        name: What is waited for; said where it takes long.
+    """
+    return Retrying(**_policy(name))
 
 
-def retrying() -> Retrying:
-    """Calls again what fails in passing, after growing, random waits."""
-    return Retrying(**_policy())
-
-
-def async_retrying() -> AsyncRetrying:
+def async_retrying(name: str) -> AsyncRetrying:
     """The same for coroutines."""
-    return AsyncRetrying(**_policy())
+    return AsyncRetrying(**_policy(name))
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether an error is one of load or of the network, not of the request."""
-    if isinstance(error, OSError) and error.errno in _BUSY:
-        return True
-    return isinstance(error, (*_BROKEN, *_DAMAGED))
+def once_in_a_while(seconds: float) -> Callable[[str], None]:
+    """Gives a function that prints a line to standard error, and none for so long after it."""
+    lock, due = threading.Lock(), [0.0]
+
+    def say(line: str) -> None:
+        with lock:
+            if time.monotonic() < due[0]:
+                return
+            due[0] = time.monotonic() + seconds
+        print(line, file=sys.stderr, flush=True)
+
+    return say
 
 
-def _policy() -> dict[str, Any]:
+_say = once_in_a_while(REPEAT_S)
+
+
+def _policy(name: str) -> dict[str, Any]:
+    def tell(state: RetryCallState) -> None:
+        if (state.seconds_since_start or 0) > QUIET_S and state.outcome:
+            reason = reason_of(state.outcome.exception())
+            _say(f"{name}: {reason}; tried again for up to {RETRY_S:.0f} s")
+
     return {
         "retry": retry_if_exception(is_passing),
         "wait": wait_random_exponential(multiplier=0.2, max=5),
         "stop": _is_over,
+        "before_sleep": tell,
         "reraise": True,
     }
 
 
+def reason_of(error: BaseException | None) -> str:
+    """What an error says, on one line; its name if it says nothing."""
+    said = " ".join(str(error).split())
+    return said if said not in ("", "None") else type(error).__name__
+
+
 def _is_over(state: RetryCallState) -> bool:
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, _DAMAGED):
+    if isinstance(error, DAMAGED):
         return state.attempt_number >= MAX_DAMAGED
-    return (state.seconds_since_start or 0) > RETRY_S
+    return (state.seconds_since_start or 0) + state.upcoming_sleep > RETRY_S

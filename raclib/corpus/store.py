@@ -11,6 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raclib.corpus.client import CorpusClient
 from raclib.corpus.corpus import Corpus, open_corpus
+from raclib.corpus.faults import kind_of
 from raclib.corpus.mounts import Mount, choose_mount
 from raclib.corpus.routing import Routing, spread
 from raclib.corpus.server import ShardServer
@@ -137,10 +138,10 @@ class CorpusStore:
             ray.get(list(mounting))
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
-                raise UserError(str(error.cause)) from error
+                raise kind_of(error.cause)(str(error.cause)) from error
             raise
         except RayError as error:
-            raise UserError(f"{self.corpus.uri}: no server came up: {error}") from error
+            raise kind_of(error)(f"{self.corpus.uri}: no server came up: {error}") from error
 
 
 def _start_server(corpus: Corpus, shard_ids: Sequence[str], mount: Mount, node: str) -> Any:

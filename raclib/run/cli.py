@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from raclib.corpus.faults import STORE_ERRORS
 from raclib.errors import UserError
 
 Config = TypeVar("Config")
@@ -75,14 +76,29 @@ def configure(config_class: type[Config], overrides: Mapping[str, object]) -> Co
 
 
 def find_mistake(error: BaseException | None) -> BaseException | None:
-    """The user's mistake behind an error, also behind the wrappers of Ray tasks and Ray Train."""
+    """What of an error is no bug, also behind the wrappers of Ray tasks, Ray Data and Ray Train.
+
+    Returns:
+        A UserError as it was raised, of one line; an error of the system or a store, or what ends
+        a job by hand, as it is; None for a bug.
+    """
     while error is not None:
         wrapped = getattr(error, "cause", None)
-        if wrapped is None and isinstance(error, UserError | OSError | KeyboardInterrupt):
+        if wrapped is None and isinstance(error, UserError):
+            # Ray Data appends lines of its own to the one line of a UserError.
+            return type(error)(str(error).partition("\n")[0])
+        if wrapped is None and isinstance(error, (*STORE_ERRORS, KeyboardInterrupt)):
             return error
         failures = getattr(error, "worker_failures", None)
-        error = next(iter(failures.values())) if failures else wrapped or error.__cause__
+        inner = next(iter(failures.values())) if failures else wrapped or error.__cause__
+        error = inner or getattr(error, "controller_failure", None)
     return None
+
+
+def find_user_error(error: BaseException) -> UserError | None:
+    """The UserError behind an error; None if it is another one."""
+    mistake = find_mistake(error)
+    return mistake if isinstance(mistake, UserError) else None
 
 
 def _parser(config_class: type[Config]) -> ArgumentParser:

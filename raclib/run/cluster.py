@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from raclib.errors import UserError
 from raclib.run.address import ADDRESS, REMEDY, reach
-from raclib.run.cli import find_mistake
+from raclib.run.cli import find_user_error
 
 OBJECT_STORE_BYTES = 512 * 2**20
 # One machine has no node that could be reclaimed, and an end is noticed at once.
@@ -95,6 +95,7 @@ def quiet_ray_data(max_block_bytes: int | None = None) -> Iterator[None]:
     """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True
     if max_block_bytes is not None:
         context.target_max_block_size = max_block_bytes
     logger = logging.getLogger("ray.data")
@@ -104,10 +105,9 @@ def quiet_ray_data(max_block_bytes: int | None = None) -> Iterator[None]:
         with DataContext.current(context):
             yield
     except RayError as error:
-        mistake = find_mistake(error)
-        if isinstance(mistake, UserError):
-            # Ray Data appends lines of its own to the one line of a UserError.
-            raise UserError(str(mistake).partition("\n")[0]) from error
-        raise
+        mistake = find_user_error(error)
+        if mistake is None:
+            raise
+        raise mistake from error
     finally:
         logger.setLevel(level)

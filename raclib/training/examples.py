@@ -102,7 +102,9 @@ def stream_examples(
     context.custom_execution_callback_classes = [Pause]
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # What reading meets arrives as it was raised: whether training is tried again depends on it.
+    context.raise_original_map_exception = True
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it complains of is raised too
     # A block is the first of its examples until it is read. Nothing here asks for a core: reading
     # waits for disks and servers, and after a lost node workers may have taken all that are left.
     firsts = [{"first": first} for first in range(0, num_rows, block_rows)]

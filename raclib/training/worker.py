@@ -12,9 +12,10 @@ import torch.distributed
 from torch import nn
 
 from raclib.batch import Batch, Split
-from raclib.errors import UserError
+from raclib.errors import PassingError
 from raclib.metrics import score
 from raclib.retrieval.estimators import build_estimator
+from raclib.run.cli import find_user_error
 from raclib.run.tracking import RunLogger
 from raclib.training import checkpoint
 from raclib.training.noise import step_noise
@@ -54,14 +55,18 @@ class Assignment:
 def run_worker(assignment: Assignment) -> dict:
     """Trains, then predicts the test examples; Ray Train hands back what rank 0 returns.
 
-    A user's mistake is returned, not raised: Ray Train would restart the workers to meet it again.
+    A user's mistake is returned, not raised, wherever it was met: Ray Train would restart the
+    workers to meet it again. A fault of a store is raised, so that it does.
     """
     try:
         worker = Worker(assignment)
         cut_short = worker.train()
         return {"cut_short": cut_short} if cut_short else worker.predict("test")._asdict()
-    except UserError as error:
-        return {"error": str(error)}
+    except Exception as error:
+        mistake = find_user_error(error)
+        if mistake is None or isinstance(mistake, PassingError):
+            raise
+        return {"error": str(mistake)}
 
 
 class Worker:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+import weakref
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -140,6 +141,7 @@ def _points_into(descriptor: Path, folder: Path) -> bool:
 # Set before Ray starts, so that servers find the store: boto reads the standard variables.
 # Bound from then on, so that nobody else takes the port before the store listens.
 S3_SOCKET = socket.socket()
+S3_SOCKET.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 S3_SOCKET.bind(("127.0.0.1", 0))
 os.environ.update(
     AWS_ENDPOINT_URL=f"http://127.0.0.1:{S3_SOCKET.getsockname()[1]}",
@@ -166,7 +168,7 @@ class FaultyProxy(ThreadingHTTPServer):
     """An object store that fails on demand: passes requests on, or does what `fault` says.
 
     `fault` is called with method and path of a request and returns None, a key of `REFUSALS`,
-    `"stall"`, `"short"` or `"corrupt"`.
+    `"stall"`, `"short"` or `"corrupt"`. A request of `/down/<seconds>` stops it for so long.
     """
 
     daemon_threads = True
@@ -176,9 +178,38 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(bound.getsockname(), _ProxyHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = bound
-        self.server_activate()
         self.upstream = upstream
+        self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.reset()
+        self.start()
+
+    def start(self) -> None:
+        self.server_activate()
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Refuses connections, and breaks those that stand."""
+        self.shutdown()
+        self.thread.join()
+        address = self.socket.getsockname()
+        self.socket.close()
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(address)  # without listening: nobody else takes the port
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def stop_for(self, seconds: float) -> None:
+        """Stops it, and starts it again after a while."""
+        self.stop()
+        threading.Timer(seconds, self.start).start()
+
+    def get_request(self):
+        connection, address = super().get_request()
+        self.connections.add(connection)
+        return connection, address
 
     def reset(self) -> None:
         self.fault = lambda method, path: None
@@ -194,6 +225,9 @@ class _ProxyHandler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         proxy = self.server
+        if self.path.startswith("/down/"):
+            proxy.stop_for(float(self.path.removeprefix("/down/")))
+            return
         proxy.requests.append((self.command, self.path, self.headers.get("Range")))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = proxy.fault(self.command, self.path)
@@ -241,7 +275,6 @@ def s3_server():
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     proxy = FaultyProxy(S3_SOCKET, moto.get_host_and_port())
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
     yield proxy
     proxy.shutdown()
     moto.stop()
