@@ -22,6 +22,10 @@ class DamagedError(UserError):
     """Bytes are not what was written. They may be right at the source and damaged on the way."""
 
 
+class MissingError(UserError):
+    """A file is not there."""
+
+
 class FullError(UserError):
     """A disk has no room."""
 

@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +12,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from raclib.corpus.faults import STORE_ERRORS, FullError, kind_of, refusal
+from raclib.corpus.faults import STORE_ERRORS, FullError, MissingError, kind_of, refusal
 from raclib.corpus.retry import reason_of, retrying
 from raclib.errors import PassingError, UserError
 
@@ -133,7 +133,7 @@ def has_bucket(uri: str) -> bool:
     with clear_errors(uri), suppress(PermissionError):
         try:
             if bucket and "://" not in path:
-                retrying()(fs.info, bucket)
+                retrying(uri)(fs.info, bucket)
         except FileNotFoundError:
             return False
     return True
@@ -152,16 +152,21 @@ def remove_folder(uri: str) -> None:
         return
 
     def remove(name: str) -> None:
-        retrying()(fs.rm_file, f"{path}/{name}")
+        retrying(uri)(fs.rm_file, f"{path}/{name}")
 
     with clear_errors(uri), ThreadPoolExecutor(REMOVALS_AT_ONCE) as pool:
         list(pool.map(remove, list_files(uri)))
 
 
-def remove_empty_folders(uri: str) -> None:
-    """Removes the empty folders in a folder of this machine; object stores have none."""
+def folders_in(uri: str) -> list[str]:
+    """What lies in a folder of this machine, folders among it; object stores have none."""
     path = local_path(uri)
-    for folder in path.iterdir() if path and path.exists() else ():
+    return [str(found) for found in path.iterdir()] if path and path.exists() else []
+
+
+def remove_empty_folders(uris: Iterable[str]) -> None:
+    """Removes those folders of this machine that are empty; object stores have none."""
+    for folder in filter(None, map(local_path, uris)):
         # A folder that is not empty stays.
         with suppress(OSError):
             folder.rmdir()
@@ -184,7 +189,7 @@ def _explained(name: str, error: Exception) -> UserError:
         bucket = "/".join(name.split("/")[:3])
         return UserError(f"{bucket}: there is no such bucket; create it or check the address")
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{name}: missing; restore it or remake the corpus")
+        return MissingError(f"{name}: missing; restore it or remake the corpus")
     if isinstance(error, PermissionError) and error.errno is None:
         reason = code if code and not code.isdigit() else reason
         return UserError(f"{name}: access denied ({reason}); check your credentials")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from raclib.corpus.seal import seal, unseal
 from raclib.errors import UserError
 
 TIME = "time"
@@ -212,7 +213,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """The manifest as JSON."""
         value = {**_to_json(self), "num_rows": self.num_rows, "time_range": self.time_range}
-        return json.dumps(value, indent=1, allow_nan=False).encode()
+        return seal(json.dumps(value, indent=1, allow_nan=False).encode())
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> "Manifest":
@@ -222,7 +223,7 @@ class Manifest:
             UserError: if the data is not a valid manifest; the message starts with `name`.
         """
         try:
-            value = json.loads(data)
+            value = json.loads(unseal(data, name))
         except (ValueError, RecursionError) as error:
             raise UserError(f"{name}: not a manifest: {error}") from error
         if not isinstance(value, dict):

@@ -2,9 +2,11 @@
 
 import re
 import time
+from contextlib import suppress
 
 from raclib.corpus import files
 from raclib.corpus.corpus import open_corpus
+from raclib.corpus.faults import MissingError
 from raclib.errors import UserError
 
 _VERSION = re.compile(r"(\d{8})\.json")
@@ -34,19 +36,21 @@ def find_orphans(uri: str, min_age_s: float) -> dict[str, int]:
             wanted.update(shard.path(name) for name in shard.files)
     ours = (path for path in present if path.startswith(("manifests/", "shards/", "keys/")))
     orphans = (path for path in ours if path not in wanted)
-    return {path: present[path] for path in orphans if _age(f"{uri}/{path}") >= min_age_s}
+    return {path: present[path] for path in orphans if _is_older(f"{uri}/{path}", min_age_s)}
 
 
 def remove(uri: str, paths: list[str]) -> None:
     """Removes files of a corpus, and the shard folders that are then empty."""
-    fs, root = files.resolve(uri)
     for path in paths:
-        with files.clear_errors(f"{uri}/{path}"):
-            fs.rm_file(f"{root}/{path}")
-    files.remove_empty_folders(f"{uri}/shards")
+        with suppress(MissingError):
+            files.ask(f"{uri}/{path}", "rm_file")
+    # No others: a writer that makes a folder is about to fill it.
+    files.remove_empty_folders({f"{uri}/{path.rpartition('/')[0]}" for path in paths})
 
 
-def _age(uri: str) -> float:
-    fs, path = files.resolve(uri)
-    with files.clear_errors(uri):
-        return time.time() - fs.modified(path).timestamp()
+def _is_older(uri: str, age_s: float) -> bool:
+    """Whether a file is there still, and older; a writer renames what it has written."""
+    try:
+        return time.time() - files.ask(uri, "modified").timestamp() >= age_s
+    except MissingError:
+        return False

@@ -8,7 +8,7 @@ from ray.train import CheckpointUploadMode
 from ray.train.collective import broadcast_from_rank_zero
 from torch import Tensor, nn
 
-from raclib.corpus.files import remove_empty_folders, resolve
+from raclib.corpus.files import folders_in, remove_empty_folders, resolve
 from raclib.errors import UserError
 from raclib.training.state_file import load_state, save_state
 
@@ -98,7 +98,7 @@ def _write(
     try:
         save_state(state_uri(run_uri, name), state)
     except UserError as error:
-        remove_empty_folders(run_uri)
+        remove_empty_folders(folders_in(run_uri))
         return error
     return None
 

@@ -4,7 +4,14 @@ import json
 import sys
 from contextlib import suppress
 
-from raclib.corpus.files import list_files, read_bytes, remove_empty_folders, remove_folder, resolve
+from raclib.corpus.files import (
+    folders_in,
+    list_files,
+    read_bytes,
+    remove_empty_folders,
+    remove_folder,
+    resolve,
+)
 from raclib.errors import UserError
 from raclib.training.checkpoint import PREFIX, STATE_FILE, state_uri
 from raclib.training.state_file import DamagedError, load_state
@@ -72,4 +79,4 @@ def _remove_all_but(run_uri: str, whole: str | None, files: dict[str, int]) -> N
     for name in files:
         if name == RECORD or (name.startswith(".") and name.endswith(".tmp") and "/" not in name):
             filesystem.rm_file(f"{path}/{name}")
-    remove_empty_folders(run_uri)
+    remove_empty_folders(folders_in(run_uri))

@@ -23,6 +23,23 @@ def test_survives_json():
     assert FileInfo.from_json(shard.files["label"].to_json()) == shard.files["label"]
 
 
+def test_any_flipped_bit_is_found():
+    """Where the parts still agree too: in the provenance, or a time range within the others."""
+    data = make_manifest().to_bytes()
+    for place in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises(UserError, match=r"^name\.json: "):
+            Manifest.from_bytes(bytes(flipped), "name.json")
+
+
+def test_an_older_manifest_without_a_checksum_is_read():
+    manifest = make_manifest()
+    value = json.loads(manifest.to_bytes())
+    del value["checksum"]
+    assert Manifest.from_bytes(json.dumps(value).encode(), "m") == manifest
+
+
 def test_absent_tokens_are_left_out():
     """Manifests of fields that were never added are the same bytes as ever."""
     manifest = make_manifest()
@@ -39,6 +56,7 @@ def test_absent_tokens_are_left_out():
 def edit(path: tuple, value) -> bytes:
     """The manifest's JSON with one value replaced."""
     root = json.loads(make_manifest().to_bytes())
+    del root["checksum"]  # older manifests have none
     place = root
     for key in path[:-1]:
         place = place[key]

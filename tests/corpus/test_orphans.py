@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from raclib.corpus import CorpusWriter, open_corpus
+from raclib.corpus import orphans as orphans_module
 from raclib.corpus.orphans import find_orphans, remove
 from raclib.errors import UserError
 
@@ -41,6 +42,28 @@ def test_orphans_are_found_and_removed(littered):
         open_corpus(littered.uri, version).verify()
     assert len(list(Path(littered.uri, "shards").iterdir())) == len(littered.shards)
     assert Path(littered.uri, "notes.txt").exists()
+
+
+def test_beside_a_writer_files_come_and_go(littered, monkeypatch):
+    """What was listed may have been renamed, or removed, when it is looked at."""
+    listed = orphans_module.files.list_files
+
+    def list_then_lose(uri):
+        found = listed(uri)
+        for path in Path(uri).rglob("*.tmp"):
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(orphans_module.files, "list_files", list_then_lose)
+    orphans = find_orphans(littered.uri, min_age_s=0)
+    assert len(orphans) == 2 * len(littered.fields)
+    begun = Path(littered.uri, "shards", "begun")
+    begun.mkdir()
+    gone = next(iter(orphans))
+    Path(littered.uri, gone).unlink()
+    remove(littered.uri, list(orphans))
+    assert begun.exists(), "a writer is about to fill it"
+    assert find_orphans(littered.uri, min_age_s=0) == {}
 
 
 def test_no_corpus(tmp_path):
