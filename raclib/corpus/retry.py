@@ -21,7 +21,7 @@ QUIET_S = 5.0
 REPEAT_S = 60.0
 
 
-def retrying(name: str) -> Retrying:
+def retrying(name: str = "store") -> Retrying:
     """Calls again what fails in passing, after growing, random waits.
 
     Args:
@@ -68,9 +68,11 @@ def _policy(name: str) -> dict[str, Any]:
 
 
 def reason_of(error: BaseException | None) -> str:
-    """What an error says, on one line; its name if it says nothing."""
+    """What an error says, on one line; what it is if it says nothing."""
     said = " ".join(str(error).split())
-    return said if said not in ("", "None") else type(error).__name__
+    if said not in ("", "None"):
+        return said
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 def _is_over(state: RetryCallState) -> bool:

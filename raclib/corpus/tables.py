@@ -91,7 +91,7 @@ def _open_table(table: str) -> ds.Dataset:
     if ending not in ("parquet", "arrow", "feather"):
         raise UserError(f"{table}: give a .parquet, .arrow or .feather file")
     with files.clear_errors(table):
-        if not fs.isfile(path):
+        if files.ask(table, "info")["type"] != "file":
             raise FileNotFoundError(path)
         try:
             return ds.dataset(path, format=ending, filesystem=fs)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from xxhash import xxh3_128_hexdigest
 
 from raclib.corpus.atomic import write_atomic
-from raclib.corpus.files import read_bytes, resolve
+from raclib.corpus.files import exists, read_bytes
 from raclib.models.base import BaseConfig, FittedBase, fit_base
 from raclib.models.base.features import Read
 from raclib.models.base.refit import LabelledRows
@@ -60,8 +60,7 @@ class RayFits:
 def _fit(
     config: BaseConfig, read: Read, rows: np.ndarray, label: np.ndarray, num_classes: int, uri: str
 ) -> bytes:
-    fs, path = resolve(uri)
-    if fs.exists(path):
+    if exists(uri):
         return read_bytes(uri)
     torch.set_num_threads(1)  # threads of fits side by side would wait for each other
     data = fit_base(config, read(rows), label, num_classes, SEED).to_bytes()

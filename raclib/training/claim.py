@@ -6,7 +6,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from raclib.corpus.atomic import create_exclusive
-from raclib.corpus.files import read_bytes, resolve
+from raclib.corpus.files import exists, read_bytes
 from raclib.errors import UserError
 
 # Where, on how many machines and with which others a run goes on does not change what it computes.
@@ -42,8 +42,7 @@ def check_claim(run_uri: str, settings: Mapping[str, object]) -> str | None:
         UserError: if the run was started with other settings, or what it was started with cannot be
             read.
     """
-    filesystem, path = resolve(_file(run_uri))
-    if not filesystem.exists(path):
+    if not exists(_file(run_uri)):
         return None
     before, now = _read(run_uri), _kept(settings)
     run_id = str(before.pop(ID, run_uri))  # runs were tracked by their place once

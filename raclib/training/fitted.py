@@ -36,8 +36,7 @@ class Fitted:
 
 def find_fitted(run_uri: str) -> Fitted | None:
     """What the run of that folder or URI came to, if it has ended and the file of it is whole."""
-    filesystem, path = files.resolve(_file(run_uri))
-    if not filesystem.exists(path):
+    if not files.exists(_file(run_uri)):
         return None
     try:
         state = load_state(_file(run_uri))

@@ -11,7 +11,7 @@ import pytest
 import s3fs
 
 from raclib.corpus import CorpusStore, open_corpus
-from raclib.errors import PassingError, UserError
+from raclib.errors import PassingError
 from raclib.run.tracking import RunLogger
 from raclib.tasks.amazon.task import AmazonTask
 from raclib.training.fit import fit
@@ -120,11 +120,3 @@ def test_training_restarts_from_its_checkpoint(
     steps = [point.step for point in sorted(points, key=lambda point: point.timestamp)]
     assert steps[-8:] == [*range(9, 17)]
     assert len(steps) > 16
-
-
-def test_a_missing_bucket_is_named(proxy):
-    with pytest.raises(UserError) as caught:
-        open_corpus("s3://no-such-bucket-here/c")
-    assert str(caught.value) == (
-        "s3://no-such-bucket-here: there is no such bucket; create it or check the address"
-    )
