@@ -44,6 +44,11 @@ def verify(uri: str, version: int | None = None) -> None:
     total = sum(info.num_bytes for shard in corpus.shards for info in shard.files.values())
     with tqdm(total=total, unit="B", unit_scale=True, desc="verified") as bar:
         corpus.verify(bar.update)
+    if "key_transform" in corpus.provenance:
+        # Here, not above, as for rekey. It is read whole, and named by its checksum.
+        from raclib.ingest.keys import KeyTransform
+
+        KeyTransform.of(corpus)
     print(f"{corpus.uri}: version {corpus.version}: every checksum is right")
 
 

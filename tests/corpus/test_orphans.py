@@ -1,5 +1,7 @@
 """What dead writers leave is found and removed; what any version needs is not."""
 
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,19 @@ def test_beside_a_writer_files_come_and_go(littered, monkeypatch):
 def test_no_corpus(tmp_path):
     with pytest.raises(UserError, match="no corpus here"):
         find_orphans(str(tmp_path / "none"), 0)
+
+
+def test_verify_finds_a_damaged_key_transform(tiny_corpus, tmp_path, capsys):
+    uri = shutil.copytree(tiny_corpus.uri, tmp_path / "c")
+    verify = runpy.run_path(str(JOB))["verify"]
+    verify(str(uri))
+    assert "every checksum is right" in capsys.readouterr().out
+    (path,) = Path(uri, "keys").iterdir()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="damaged: its checksum is not"):
+        verify(str(uri))
 
 
 def run(*args: str) -> subprocess.CompletedProcess:

@@ -5,8 +5,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
-from raclib.errors import UserError
+from raclib.errors import PassingError, UserError
 from raclib.ingest.config import date_to_ms
 from raclib.run.cli import find_mistake, parse
 from raclib.tasks.amazon.config import AmazonConfig
@@ -117,3 +118,7 @@ def test_a_mistake_is_found_behind_wrappers_and_a_bug_is_not():
     assert str(find_mistake(WrapperError({0: UserError("num_draws: 0")}))) == "num_draws: 0"
     assert find_mistake(WrapperError({0: ZeroDivisionError()})) is None
     assert find_mistake(ValueError("a bug")) is None
+    down = find_mistake(WrapperError({0: PassingError("the store is down\nFailed to apply UDF")}))
+    assert (type(down), str(down)) == (PassingError, "the store is down")
+    refused = EndpointConnectionError(endpoint_url="http://store")
+    assert find_mistake(refused) is refused, "one line, not a traceback"
