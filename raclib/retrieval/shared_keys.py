@@ -1,5 +1,10 @@
 """Keys that the workers of a node hold in memory once."""
 
+import socket
+import sys
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import torch
 import xxhash
@@ -31,7 +36,7 @@ def load_shared(
     """
     path = mount.folder / "keys" / f"{_digest(corpus, rows, dtype)}.pt"
     with locked(mount.folder):
-        if path.exists():
+        if path.exists() and _is_whole(path):
             path.touch()  # the time of last use decides what is removed
         else:
             path.parent.mkdir(exist_ok=True)
@@ -43,6 +48,18 @@ def load_shared(
     keys = found["keys"]
     held = QuantizedKeys(keys, found["scales"]) if "scales" in found else keys
     return KeySet(held, found["times"], None if rows is None else torch.from_numpy(rows.copy()))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a copy is as it was written, by checksums at which torch does not look."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            if parts.testzip() is None:
+                return True
+    except Exception:  # of many kinds, by where it is cut or changed
+        pass
+    print(f"{socket.gethostname()}: {path}: damaged; this copy is made anew", file=sys.stderr)
+    return False
 
 
 def _state(keys: KeySet) -> dict[str, torch.Tensor]:

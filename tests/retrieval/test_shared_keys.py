@@ -1,6 +1,7 @@
 """Keys that several processes map from one file."""
 
 import multiprocessing
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,21 @@ def test_they_are_those_that_a_single_worker_loads(corpus, mount, dtype, rows):
         else:
             assert torch.equal(found.keys, expected.keys)
     assert len(list(mount.folder.glob("keys/*"))) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1000, None], ids=["empty", "cut", "flipped"])
+def test_a_damaged_copy_is_made_anew(corpus, mount, capsys, size):
+    rows = np.arange(1000)
+    expected = KeySet.load(corpus, rows=rows)
+    load_shared(corpus, rows, torch.float32, mount)
+    (path,) = mount.folder.glob("keys/*")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data[:size])
+    for _ in range(2):
+        assert torch.equal(load_shared(corpus, rows, torch.float32, mount).keys, expected.keys)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == f"{socket.gethostname()}: {path}: damaged; this copy is made anew"
 
 
 def test_other_rows_and_types_are_other_files(corpus, mount):
