@@ -17,7 +17,7 @@ from raclib.tasks.amazon.task import AmazonTask
 from raclib.training.fit import fit
 
 ALL = ("embedding", "pair", "label", "flag", "time")
-DOWN_S = 1.5
+DOWN_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,8 @@ def test_fetches_wait(ray_cluster, remote, rows, same, proxy, tmp_path):
     folder = str(tmp_path)
     with CorpusStore.start(remote, 1, mount="range", cache_dir=folder, cache_bytes=1) as store:
         client, ids = store.client(local=False), np.arange(0, 5000, 7)
-        for _ in range(2):
-            proxy.stop_for(DOWN_S)
-            assert same(client.fetch(ids, ALL), rows, ids)
+        proxy.stop_for(DOWN_S)
+        assert same(client.fetch(ids, ALL), rows, ids)
 
 
 def test_reads_and_appends_wait(bucket, make_rows, write_corpus, proxy):
@@ -49,7 +48,7 @@ def test_reads_and_appends_wait(bucket, make_rows, write_corpus, proxy):
 def test_an_append_stopped_between_its_requests(bucket, make_rows, write_corpus, proxy):
     """Whichever of them meets it."""
     corpus = write_corpus(f"{bucket}/between", make_rows(20), 20)
-    for version in (2, 3, 4):
+    for version in (2, 3):
         count = iter(range(version, 10**9))
         proxy.fault = lambda method, path, count=count: "503" if next(count) % 3 == 0 else None
         rows = make_rows(20, start_time=100 * version)
