@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from raclib.corpus.faults import STORE_ERRORS, FullError, MissingError, kind_of, refusal
 from raclib.corpus.retry import reason_of, retrying
+from raclib.corpus.urls import refuse_credentials
 from raclib.errors import PassingError, UserError
 
 REMOVALS_AT_ONCE = 16
@@ -66,11 +67,7 @@ def normalise(uri: str) -> str:
     Raises:
         UserError: if it carries a password, which would end up in logs.
     """
-    if "@" in str(uri).partition("://")[2].partition("/")[0]:
-        raise UserError(
-            f"{str(uri).partition('://')[0]}://...@...: a URI may not carry credentials; set them "
-            "in the environment or the provider's own files"
-        )
+    refuse_credentials(str(uri))
     local = local_path(uri)
     return str(local) if local else str(uri).rstrip("/")
 

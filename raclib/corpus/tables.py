@@ -86,7 +86,7 @@ def _batches(corpus: Corpus, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def _open_table(table: str) -> ds.Dataset:
-    fs, path = files.resolve(table)
+    fs, path = files.resolve(files.normalise(table))
     ending = path.rpartition(".")[2]
     if ending not in ("parquet", "arrow", "feather"):
         raise UserError(f"{table}: give a .parquet, .arrow or .feather file")

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import public_name
 from raclib.ingest.text import BLOCK_BYTES, open_text
 from raclib.ingest.unify import check_names, join
 

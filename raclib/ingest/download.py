@@ -14,8 +14,8 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 from xxhash import xxh3_64_hexdigest
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import public_name
 
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 60

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.find import find_files
-from raclib.ingest.locations import public_name
 from raclib.ingest.opening import describe_file
 from raclib.ingest.readers import open_reader
 from raclib.ingest.unify import conform, unify

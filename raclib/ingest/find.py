@@ -9,8 +9,9 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from raclib.corpus.files import normalise
+from raclib.corpus.urls import is_web, public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import file_system, is_local, is_web, public_name
+from raclib.ingest.locations import file_system, is_local
 from raclib.ingest.opening import clear_reading
 
 _GLOB = re.compile(r"[*?\[]")

@@ -7,8 +7,9 @@ from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import file_name, public_name
+from raclib.ingest.locations import file_name
 from raclib.ingest.opening import open_file
 
 FormatName = Literal["Parquet", "Arrow file", "Arrow stream", "CSV", "JSON lines"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import json
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import public_name
 from raclib.ingest.text import BLOCK_BYTES, open_text
 from raclib.ingest.unify import join
 

@@ -10,21 +10,9 @@ from fsspec.implementations.local import LocalFileSystem
 from requests.utils import requote_uri
 
 from raclib.corpus.files import resolve
+from raclib.corpus.urls import is_web
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-def public_name(uri: str) -> str:
-    """A path or URI; an http(s) URL without user, password and query, which may be secrets."""
-    if not is_web(uri):
-        return uri
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def is_web(uri: str) -> bool:
-    """Whether this is an http(s) URL."""
-    return uri.lower().startswith(("http://", "https://"))
 
 
 def is_local(uri: str) -> bool:

@@ -12,8 +12,9 @@ from aiohttp import ClientError, ClientResponseError
 from fsspec import AbstractFileSystem
 
 from raclib.corpus.files import clear_errors
+from raclib.corpus.urls import is_web, public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import file_name, file_system, is_local, is_web, public_name
+from raclib.ingest.locations import file_name, file_system, is_local
 
 BUFFER_BYTES = 2**20
 

@@ -8,11 +8,12 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.csv_reader import CsvReader
 from raclib.ingest.formats import kind_of
 from raclib.ingest.json_reader import JsonReader
-from raclib.ingest.locations import is_local, public_name
+from raclib.ingest.locations import is_local
 from raclib.ingest.opening import open_file
 from raclib.ingest.text import is_arrows
 

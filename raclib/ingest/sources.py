@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from raclib.corpus.files import local_path, normalise, resolve
+from raclib.corpus.urls import is_web, public_name
 from raclib.errors import UserError
 from raclib.ingest.download import download
-from raclib.ingest.locations import file_name, is_web, public_name
+from raclib.ingest.locations import file_name
 from raclib.ingest.reading import reading
 from raclib.ingest.tally import Tally
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import public_name
 from raclib.ingest.opening import open_file
 
 BLOCK_BYTES = 4 * 2**20

@@ -13,7 +13,12 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
+from raclib.corpus.urls import refuse_credentials
 from raclib.errors import UserError
+
+TRACKING_CREDENTIALS = (
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and give a database's to the server"
+)
 
 
 @dataclass
@@ -122,6 +127,7 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if not self.experiment.strip():
             raise UserError(f"tracking.experiment: {self.experiment!r} is no name; give one")
+        refuse_credentials(self.uri, "tracking.uri", TRACKING_CREDENTIALS)
 
 
 @dataclass
@@ -147,6 +153,7 @@ class RunSettings:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
+        refuse_credentials(self.storage_path, "storage_path")
         if self.min_workers is not None and self.min_workers > self.num_workers:
             raise UserError(
                 f"min_workers: {self.min_workers} is above num_workers {self.num_workers}; it must "

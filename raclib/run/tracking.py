@@ -18,6 +18,7 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Run, RunStatus
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
 
+from raclib.corpus.urls import without_secrets
 from raclib.run.config import TrackingConfig
 from raclib.run.store import open_experiment
 
@@ -160,14 +161,14 @@ def using(uri: str) -> Iterator[None]:
 
 
 def flatten(config: object, prefix: str = "") -> dict[str, object]:
-    """A nested dataclass as `{"train.batch_size": 256, ...}`."""
+    """A nested dataclass as `{"train.batch_size": 256, ...}`; its URLs without what is secret."""
     flat: dict[str, object] = {}
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             flat |= flatten(value, f"{prefix}{field.name}.")
         else:
-            flat[prefix + field.name] = value
+            flat[prefix + field.name] = without_secrets(value)
     return flat
 
 

@@ -12,6 +12,7 @@ import torch
 from mlflow.models import ModelSignature
 from torch import Tensor
 
+from raclib.corpus.urls import without_secrets
 from raclib.tasks.table.config import TableSettings
 
 
@@ -29,7 +30,7 @@ def log_pyfunc(
     """
     with tempfile.TemporaryDirectory() as folder:
         files = {"config": Path(folder, "config.yaml"), "weights": Path(folder, "weights.pt")}
-        files["config"].write_text(json.dumps(asdict(config)))
+        files["config"].write_text(json.dumps(without_secrets(asdict(config))))
         torch.save(dict(weights), files["weights"])
         with warnings.catch_warnings():
             # MLflow advises type hints in place of a signature; its hints know no columns.

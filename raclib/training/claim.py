@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from uuid import uuid4
 
-from raclib.corpus.atomic import create_exclusive
+from raclib.corpus.atomic import create_exclusive, write_atomic
 from raclib.corpus.files import exists, read_bytes
+from raclib.corpus.urls import without_secrets
 from raclib.errors import UserError
 
 # Where, on how many machines and with which others a run goes on does not change what it computes.
@@ -44,7 +45,7 @@ def check_claim(run_uri: str, settings: Mapping[str, object]) -> str | None:
     """
     if not exists(_file(run_uri)):
         return None
-    before, now = _read(run_uri), _kept(settings)
+    before, now = _kept(_read(run_uri)), _kept(settings)
     run_id = str(before.pop(ID, run_uri))  # runs were tracked by their place once
     for name in now.keys() | before.keys():
         if now.get(name) != before.get(name):
@@ -62,6 +63,7 @@ def claim(run_uri: str, settings: Mapping[str, object]) -> str:
         The run's id; see `check_claim`.
     """
     if run_id := check_claim(run_uri, settings):
+        _clean(run_uri)
         return run_id
     content = json.dumps({ID: uuid4().hex, **_kept(settings)}, indent=1)
     with suppress(FileExistsError):  # another job began it at the same time
@@ -85,6 +87,14 @@ def _read(run_uri: str) -> dict[str, object]:
         ) from error
 
 
+def _clean(run_uri: str) -> None:
+    """Takes secrets out of settings: they were kept once."""
+    found = _read(run_uri)
+    if found != (clean := without_secrets(found)):
+        with write_atomic(_file(run_uri)) as file:
+            file.write(json.dumps(clean, indent=1).encode())
+
+
 def _kept(settings: Mapping[str, object]) -> dict[str, object]:
     kept = {name: value for name, value in settings.items() if not name.startswith(FREE)}
-    return json.loads(json.dumps(kept))
+    return json.loads(json.dumps(without_secrets(kept)))

@@ -122,3 +122,24 @@ def test_a_mistake_is_found_behind_wrappers_and_a_bug_is_not():
     assert (type(down), str(down)) == (PassingError, "the store is down")
     refused = EndpointConnectionError(endpoint_url="http://store")
     assert find_mistake(refused) is refused, "one line, not a traceback"
+
+
+@pytest.mark.parametrize(
+    ("option", "uri", "rest"),
+    [
+        ("tracking.uri", "http://me:word@host:5000", "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACK"),
+        ("tracking.uri", "postgresql://me:wo/rd@host/db", "MLFLOW_TRACKING_USERNAME and MLFLOW_TR"),
+        ("corpus", "s3://id:wo/rd@bucket/corpus", "the environment or the provider's own files"),
+        ("storage_path", "s3://id:word@bucket", "the environment or the provider's own files"),
+    ],
+)
+@pytest.mark.parametrize("config", [AmazonConfig, TableConfig])
+def test_credentials_in_a_uri_are_one_line_without_them(capsys, config, option, uri, rest):
+    with pytest.raises(SystemExit) as stop:
+        parse(config, None, [f"--{option}={uri}"])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    scheme = uri.partition(":")[0]
+    shown = f"{option}: {scheme}://...@...: a URI may not carry credentials; set them in {rest}"
+    assert line.startswith(f"error: {shown}")
+    assert "word" not in line and "wo/rd" not in line

@@ -62,3 +62,11 @@ def test_the_environment_is_named():
     tags = environment_tags()
     assert set(tags) == {"host", "git_commit"}
     assert all(tags.values())
+
+
+def test_no_parameter_holds_a_signature():
+    url = "https://me:word@host/r.jsonl?year=2011&sig=word"
+    config = AmazonConfig(reviews=[url], tracking=TrackingConfig("http://host:5000"))
+    params = flatten(config)
+    assert params["reviews"] == ["https://host/r.jsonl?year=2011"]
+    assert "word" not in str(params)

@@ -49,3 +49,25 @@ def test_settings_that_are_not_whole_are_named_with_the_remedy(tmp_path, left):
         f"{tmp_path}/run/settings.json: not whole, as a full disk or a crash leaves it; remove it "
         f"to continue with the settings of now, or {tmp_path}/run to start again"
     )
+
+
+def test_a_renewed_signature_continues_and_none_is_kept(tmp_path):
+    def settings(secret: str, year: int = 2011) -> dict[str, object]:
+        url = f"https://me:{secret}@host/r.jsonl?year={year}&X-Amz-Signature={secret}"
+        return {"reviews": [url], "data": url}
+
+    claim(f"{tmp_path}/run", settings("word"))
+    check_claim(f"{tmp_path}/run", settings("other"))
+    file = tmp_path / "run" / "settings.json"
+    assert "word" not in file.read_text()
+    with pytest.raises(UserError, match=r"with .*year=2011.*, now it is .*year=2012") as error:
+        check_claim(f"{tmp_path}/run", settings("other", 2012))
+    assert "other@" not in str(error.value) and "=other" not in str(error.value)
+
+
+def test_a_run_claimed_with_a_signature_goes_on_without_it(tmp_path):
+    file = tmp_path / "run" / "settings.json"
+    file.parent.mkdir()
+    file.write_text('{"data": "https://host/r.jsonl?sig=word"}')
+    claim(f"{tmp_path}/run", {"data": "https://host/r.jsonl?sig=other"})
+    assert "word" not in file.read_text()

@@ -15,9 +15,9 @@ from pydantic import ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from raclib.corpus.files import resolve
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.embedding import LINE
-from raclib.ingest.locations import public_name
 from raclib.ingest.reading import reading
 from raclib.ingest.tally import Tally
 

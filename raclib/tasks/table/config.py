@@ -12,6 +12,7 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
+from raclib.corpus.urls import refuse_credentials
 from raclib.errors import UserError
 from raclib.ingest.columns import ColumnsConfig
 from raclib.ingest.config import EncoderConfig, KeyConfig
@@ -153,6 +154,7 @@ class TableSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_credentials(self.corpus_uri, "corpus")
         if self.reader == "copy" and self.base.kind == "perceiver":
             raise UserError(
                 "base.kind: perceiver has no answers before it is trained, and the reader copy "

@@ -10,8 +10,8 @@ import s3fs
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import public_name
 from raclib.ingest.tally import Tally
 from raclib.tasks.amazon import reviews
 from raclib.tasks.amazon.reviews import BATCH_ROWS, COLUMNS, read_reviews
