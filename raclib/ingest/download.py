@@ -5,24 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
-from xxhash import xxh3_64_hexdigest
 
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
+from raclib.ingest.copies import IDENTITY, kept_copy, places, version_in
 
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 60
 
 
 def download(url: str, folder: Path) -> Path:
-    """The local copy of a file of the web, downloaded unless it is there.
+    """The local copy of a file of the web, downloaded unless it is there and still the same.
 
     The copy appears under its name when it is complete. What a broken download left is continued
     (HTTP Range) if the server can and still has the same file.
@@ -35,22 +34,23 @@ def download(url: str, folder: Path) -> Path:
         UserError: if the server does not answer with the file, the connection breaks or another
             process is downloading the same file.
     """
-    # Two URLs may end in the same name.
-    name = f"{xxh3_64_hexdigest(public_name(url).encode())[:8]}-{Path(urlsplit(url).path).name}"
-    target, part, tag = (folder / f"{name}{suffix}" for suffix in ("", ".part", ".tag"))
-    if target.exists():
-        return target
+    if copy := kept_copy(url, folder):
+        return copy
+    target, part, tag, version = places(url, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
         _lock(file, part)
         try:
             with _clear_errors(public_name(url)), _session() as session:
                 _continue(session, url, file, tag)
+            # An older version may not vouch for a newer copy.
+            version.unlink(missing_ok=True)
             part.replace(target)
         finally:
             if part.exists() and not part.stat().st_size:
                 part.unlink()
-    tag.unlink(missing_ok=True)
+    if tag.exists():
+        tag.replace(version)
     return target
 
 
@@ -80,8 +80,7 @@ def _clear(file: BinaryIO) -> None:
 
 
 def _headers(start: int, tag: Path) -> dict[str, str]:
-    # Identity: the bytes counted are the bytes of the file, whatever the server could pack.
-    headers = {"Accept-Encoding": "identity"}
+    headers = dict(IDENTITY)
     if start:
         headers["Range"] = f"bytes={start}-"
         if tag.exists():
@@ -92,10 +91,7 @@ def _headers(start: int, tag: Path) -> dict[str, str]:
 
 def _save_tag(response: requests.Response, tag: Path) -> None:
     """Remembers which version of the file this is."""
-    etag = response.headers.get("ETag", "")
-    # A weak ETag may not be used in If-Range.
-    version = etag if etag.startswith('"') else response.headers.get("Last-Modified")
-    if version:
+    if version := version_in(response):
         tag.write_text(version)
     else:
         tag.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.find import find_files
-from raclib.ingest.opening import describe_file
+from raclib.ingest.identity import describe_file
 from raclib.ingest.readers import open_reader
 from raclib.ingest.unify import conform, unify
 

@@ -35,9 +35,9 @@ def find_files(inputs: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     found = [file for item in given for file in _expand(str(item))]
     if not found:
         raise UserError("no file given; give a path, a folder, a glob or a URL")
-    for file, count in Counter(found).items():
+    for name, count in Counter(map(public_name, found)).items():
         if count > 1:
-            raise UserError(f"{public_name(file)}: given twice; its rows would count twice")
+            raise UserError(f"{name}: given twice; its rows would count twice")
     return tuple(found)
 
 

@@ -1,20 +1,19 @@
-"""Reading of table files wherever they are, and what they are known by later."""
+"""Reading of files of rows wherever they are."""
 
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import xxhash
 from aiohttp import ClientError, ClientResponseError
 from fsspec import AbstractFileSystem
 
 from raclib.corpus.files import clear_errors
 from raclib.corpus.urls import is_web, public_name
 from raclib.errors import UserError
-from raclib.ingest.locations import file_name, file_system, is_local
+from raclib.ingest.locations import file_system, is_local
 
 BUFFER_BYTES = 2**20
 
@@ -56,25 +55,6 @@ def _open_web(fs: AbstractFileSystem, url: str, seekable: bool) -> Iterator[Bina
             shutil.copyfileobj(stream, copy, BUFFER_BYTES)
             copy.seek(0)
             yield copy
-
-
-def describe_file(uri: str) -> dict[str, Any]:
-    """Name, bytes and identity of a file: JSON without an absolute path or credentials.
-
-    Identity is the store's ETag, or else `xxh3_128`, a checksum of the bytes.
-    """
-    name = public_name(uri) if is_web(uri) else file_name(uri)
-    with clear_reading(uri):
-        fs, path = file_system(uri)
-        info = {} if is_local(uri) else fs.info(path)
-        if info.get("ETag") and info.get("size") is not None:
-            return {"name": name, "num_bytes": info["size"], "etag": info["ETag"].strip('"')}
-    num_bytes, checksum = 0, xxhash.xxh3_128()
-    with open_file(uri) as file:
-        while chunk := file.read(BUFFER_BYTES):
-            num_bytes += len(chunk)
-            checksum.update(chunk)
-    return {"name": name, "num_bytes": num_bytes, "xxh3_128": checksum.hexdigest()}
 
 
 @contextmanager

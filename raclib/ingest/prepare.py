@@ -13,12 +13,16 @@ from raclib.corpus.files import normalise
 from raclib.corpus.manifest import TIME
 from raclib.errors import UserError
 from raclib.ingest.encode import ShardEncoder, ShardEncoderActor, encoded_fields
+from raclib.ingest.identity import changed_file, is_files
 from raclib.ingest.key_shards import KeyWriter, finished_shards, key_field, keyed_by, read_sample
 from raclib.ingest.keys import KEY_FIT, TRANSFORM
 from raclib.ingest.schema import Recipe, RowEncoder
 from raclib.ingest.sort import sort_rows
 from raclib.ingest.staging import ENCODED, Layout, Staging
 from raclib.run.cluster import quiet_ray_data, this_node
+
+FIRST = 1
+"""The version that is made of files; later ones add to it."""
 
 
 def prepare(recipe: Recipe) -> Corpus:
@@ -41,9 +45,9 @@ def prepare(recipe: Recipe) -> Corpus:
 
 
 def _open(uri: str, request: dict[str, Any]) -> Corpus:
-    open_corpus(uri)
+    rest = _check_inputs(open_corpus(uri), request)
     try:
-        corpus = open_corpus(uri, expect=request)
+        corpus = open_corpus(uri, expect=rest)
     except UserError as error:
         raise UserError(f"{error}; or give another --name or --corpus") from None
     if corpus.provenance.get(KEY_FIT, {}).get("past_cutoff"):
@@ -53,6 +57,21 @@ def _open(uri: str, request: dict[str, Any]) -> Corpus:
             "another --name or --corpus"
         )
     return corpus
+
+
+def _check_inputs(corpus: Corpus, request: dict[str, Any]) -> dict[str, Any]:
+    """Raises UserError if a file is not what it was; gives the rest of what is asked for."""
+    rest = {}
+    for name, wanted in request.items():
+        found = corpus.provenance.get(name, {})
+        if not (is_files(found) and is_files(wanted)):
+            rest[name] = wanted
+        elif file := changed_file(found, wanted):
+            raise UserError(
+                f"{corpus.uri}: {file}: {name} changed since corpus version {FIRST} was made; give "
+                "another --corpus, or append"
+            )
+    return rest
 
 
 def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
@@ -76,7 +95,7 @@ def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
         "skipped": layout.skipped,
     }
     return publish(
-        staging.corpus_uri, fields, finished_shards(staging, transform), provenance, version=1
+        staging.corpus_uri, fields, finished_shards(staging, transform), provenance, version=FIRST
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import list_files, read_bytes, remove_folder
 from raclib.errors import UserError
+from raclib.ingest.identity import differs, is_files
 
 ENCODED = "encoded"
 """The stage, shard by shard, that makes all fields but keys."""
@@ -31,14 +32,19 @@ class Staging:
         Raises:
             UserError: if rows encoded for another claim are here.
         """
-        found = self.read("claim")
+        found = self.read("claim") or {}
         differing = [
-            name for name, wanted in _as_json(claim).items() if (found or {}).get(name) != wanted
+            name for name, wanted in _as_json(claim).items() if differs(found.get(name), wanted)
         ]
-        if found is None or (differing and not self.finished(ENCODED)):
+        if not found or (differing and not self.finished(ENCODED)):
             self.remove()
             return None
         for name in differing:
+            if is_files(found.get(name)) and is_files(claim[name]):
+                raise UserError(
+                    f"{self.uri}: {name} changed since this unfinished corpus was begun; remove "
+                    "that folder, or give another --name or --corpus"
+                )
             raise UserError(
                 f"{self.uri}: an unfinished corpus made with {name} = {found.get(name)}, this run "
                 f"needs {claim[name]}; finish it as it was begun, remove that folder, or give "

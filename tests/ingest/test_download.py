@@ -26,6 +26,7 @@ class Server:
     status: int | None = None
     encoding: str = ""
     ranges: list[str | None] = field(default_factory=list)
+    size: int | None = None
     sent: int = 0
 
 
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         if asked and state.supports_range and self.headers["If-Range"] in (None, state.etag):
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
-        if start >= len(state.data):
+        if asked and start >= len(state.data):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(state.data)}")
             self.send_header("Content-Length", "0")
@@ -56,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         if state.encoding:
             self.send_header("Content-Encoding", state.encoding)
         body = state.data[start:]
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(state.size or len(body)))
         self.end_headers()
         body = body[: state.cut_after]
         self.wfile.write(body)
@@ -72,7 +73,7 @@ def server() -> Iterator[Server]:
     handler = type("Handler", (Handler,), {"state": state})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         state.url = f"http://127.0.0.1:{http.server_port}/a/reviews.jsonl.gz"
-        thread = threading.Thread(target=http.serve_forever)
+        thread = threading.Thread(target=http.serve_forever, args=(0.02,))
         thread.start()
         yield state
         http.shutdown()
@@ -87,9 +88,10 @@ def test_downloads_once_and_keeps(server, tmp_path):
     path = download(server.url, tmp_path)
     assert path.read_bytes() == DATA
     assert path.name.endswith("-reviews.jsonl.gz")
+    server.data, server.size = b"", len(DATA)  # what is there is not sent again
     assert download(server.url, tmp_path) == path
-    assert server.ranges == [None]
-    assert names(tmp_path) == {"reviews.jsonl.gz"}
+    assert path.read_bytes() == DATA
+    assert names(tmp_path) == {"reviews.jsonl.gz", "reviews.jsonl.gz.version"}
 
 
 def test_continues_after_the_connection_was_cut(server, tmp_path):
@@ -101,7 +103,7 @@ def test_continues_after_the_connection_was_cut(server, tmp_path):
     assert download(server.url, tmp_path).read_bytes() == DATA
     assert server.ranges == [None, "bytes=1000000-"]
     assert server.sent == len(DATA)
-    assert names(tmp_path) == {"reviews.jsonl.gz"}
+    assert names(tmp_path) == {"reviews.jsonl.gz", "reviews.jsonl.gz.version"}
 
 
 def test_begins_again_where_the_server_ignores_range(server, tmp_path):
@@ -163,3 +165,31 @@ def test_same_name_at_two_addresses_makes_two_copies(server, tmp_path):
     server.data = DATA[:10]
     second = download(server.url.replace("/a/", "/b/"), tmp_path)
     assert (len(first.read_bytes()), len(second.read_bytes())) == (len(DATA), 10)
+
+
+@pytest.mark.parametrize("query", ["?year={}", "?year={}&X-Amz-Signature={}"])
+def test_addresses_that_differ_in_their_query_are_two_files(server, tmp_path, query):
+    first = download(server.url + query.format(2011, "word"), tmp_path)
+    server.data, server.etag = DATA[:10], '"2"'
+    second = download(server.url + query.format(2012, "word"), tmp_path)
+    assert (len(first.read_bytes()), len(second.read_bytes())) == (len(DATA), 10)
+
+
+def test_a_renewed_signature_is_the_same_file(server, tmp_path):
+    first = download(f"{server.url}?X-Amz-Signature=word", tmp_path)
+    server.status = 403  # one that has run out
+    assert download(f"{server.url}?X-Amz-Signature=other", tmp_path) == first
+
+
+@pytest.mark.parametrize(("etag", "data"), [('"2"', DATA[::-1]), ("", DATA[:-1])])
+def test_a_file_that_has_changed_since_is_downloaded_again(server, tmp_path, etag, data):
+    server.etag = etag and '"1"'
+    path = download(server.url, tmp_path)
+    # Where nothing else tells, its size does.
+    server.etag, server.data, server.cut_after = etag, data, 10
+    for _ in range(2):
+        with pytest.raises(UserError, match="broke off"):
+            download(server.url, tmp_path)
+    server.cut_after = None
+    assert download(server.url, tmp_path) == path
+    assert path.read_bytes() == data

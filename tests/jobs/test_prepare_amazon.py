@@ -141,9 +141,11 @@ def test_reads_reviews_of_the_web_and_keeps_them(run, tmp_path):
         url = f"http://127.0.0.1:{server.server_port}"
         code, out, _ = run("--generated", "null", "--reviews", f"{url}/a.jsonl.gz")
         assert (code, "2 in 1 shards" in out) == (0, True)
-        assert [path.name[-10:] for path in (tmp_path / "runs" / "downloads").iterdir()] == [
-            "a.jsonl.gz"
-        ]
+        kept = (tmp_path / "runs" / "downloads").iterdir()
+        assert {path.name.partition("-")[2] for path in kept} == {
+            "a.jsonl.gz",
+            "a.jsonl.gz.version",
+        }
         missing = run("--generated", "null", "--name", "b", "--reviews", f"{url}/b.jsonl.gz")
         assert missing[0] == 1
         assert "/b.jsonl.gz: the server answered 404" in missing[2]

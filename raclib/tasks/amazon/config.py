@@ -63,8 +63,8 @@ class AmazonConfig(TableSettings):
     name: str = "amazon"
     """Name of the run. The same name and storage_path continue an interrupted run."""
     reviews: str | list[str] | None = None
-    """Reviews in the Reviews '23 schema (JSON lines, plain or gzip): paths, fsspec URIs or http(s)
-    URLs."""
+    """Reviews in the Reviews '23 schema (JSON lines, plain, gzip, bz2 or zstd): paths, folders,
+    globs, fsspec URIs or http(s) URLs."""
     category: str | None = None
     """A category of the published Amazon Reviews '23 to download, e.g. Electronics."""
     generated: GeneratedConfig | None = None

@@ -106,6 +106,10 @@ class ReviewRecipe:
     def _precomputed(self) -> PrecomputedEmbeddings | None:
         return PrecomputedEmbeddings(file) if (file := self.encoder.precomputed) else None
 
+    @property
+    def _downloads(self) -> str:
+        return f"{self.config.storage_path}/downloads"
+
     def describe(self, is_published: bool) -> dict[str, Any]:
         """Encoder, keys, cutoff, reviews."""
         request = {
@@ -116,7 +120,8 @@ class ReviewRecipe:
         if self.config.key.kind == "supervised":
             request["rule"] = asdict(self.config.rule)
         if not is_published or any(getattr(self.config, name) is not None for name in SOURCES):
-            request["reviews"] = choose_source(self.config).describe()
+            source = choose_source(self.config)
+            request["reviews"] = source.describe(self._downloads, is_published)
         if not is_published:
             check_encoder(self.encoder)
         return request
@@ -128,7 +133,7 @@ class ReviewRecipe:
     def fetch(self) -> "FileSource | GeneratedSource":
         """The reviews; a file of embeddings is looked at first."""
         _ = self._precomputed
-        return choose_source(self.config).fetch(f"{self.config.storage_path}/downloads")
+        return choose_source(self.config).fetch(self._downloads)
 
     def check(self, layout: Layout) -> None:
         """There must be an embedding for each line."""
@@ -181,7 +186,7 @@ class GeneratedSource:
 
     config: GeneratedConfig
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, folder: str, is_published: bool) -> dict[str, Any]:
         """The generator's configuration."""
         return {"generated": asdict(self.config)}
 

@@ -18,6 +18,7 @@ from raclib.ingest.encode import sample_rows
 from raclib.ingest.encoders import check_encoder, describe_encoder
 from raclib.ingest.features import FeatureEncoder
 from raclib.ingest.files import TableFiles
+from raclib.ingest.find import find_files
 from raclib.ingest.guards import delay_bias, given_away
 from raclib.ingest.keys import KeyTransform, describe_keys
 from raclib.ingest.precomputed import PrecomputedEmbeddings
@@ -25,7 +26,7 @@ from raclib.ingest.prepare import prepare
 from raclib.ingest.rows import save_schema
 from raclib.ingest.show import new_classes, show_columns, show_labels, warn
 from raclib.ingest.sort import rows_uri
-from raclib.ingest.sources import fetch_files
+from raclib.ingest.sources import describe_files, fetch_files
 from raclib.ingest.staging import Layout, Staging
 from raclib.ingest.table import KNOWN, LABEL, TableEncoder, TableSource, look
 from raclib.ingest.timeline import Roles, Timeline
@@ -91,12 +92,17 @@ class TableRecipe:
     @cached_property
     def files(self) -> TableFiles:
         """The files, those of the web as local copies."""
-        given = self.config.data
-        if not given:
+        return TableFiles(tuple(fetch_files(self._given, self._downloads)))
+
+    @cached_property
+    def _given(self) -> tuple[str, ...]:
+        if not self.config.data:
             raise UserError("data: no table is given; name its files with --data")
-        found = TableFiles.find(given)
-        folder = f"{self.config.storage_path}/downloads"
-        return TableFiles(tuple(fetch_files(found.uris, folder)))
+        return find_files(self.config.data)
+
+    @property
+    def _downloads(self) -> str:
+        return f"{self.config.storage_path}/downloads"
 
     @cached_property
     def _looked(self) -> tuple[list[Column], Timeline, int]:
@@ -135,7 +141,7 @@ class TableRecipe:
             "columns": asdict(self.config.columns),
         }
         if self.config.data or not is_published:
-            request["data"] = self.files.describe()
+            request["data"] = describe_files(self._given, self._downloads, is_published)
         return request
 
     def found(self) -> dict[str, Any]:

@@ -150,12 +150,48 @@ def test_rows_are_sorted_by_time_then_line_over_all_files(tmp_path):
     assert corpus.read("time").tolist() == days(-9, -5, -5, 1, 1, 3)
     # helpful_vote is the line in the file: ties keep the order of files and lines.
     assert corpus.read("helpful_vote").tolist() == [2, 1, 1, 2, 0, 0]
-    assert corpus.provenance["reviews"] == {
-        "files": [
-            {"name": "a", "num_bytes": Path(first).stat().st_size},
-            {"name": "b", "num_bytes": Path(second).stat().st_size},
-        ]
-    }
+    files = corpus.provenance["reviews"]["files"]
+    assert [(file["name"], file["num_bytes"], len(file["xxh3_128"])) for file in files] == [
+        ("a", Path(first).stat().st_size, 32),
+        ("b", Path(second).stat().st_size, 32),
+    ]
+
+
+def test_a_mended_label_of_the_same_size_is_told(tmp_path):
+    reviews = write_reviews(tmp_path / "r.jsonl", days(-2, -1), ["x", "y"])
+    config = config_of(tmp_path, generated=None, reviews=reviews)
+    corpus = prepare_reviews(config)
+    text = Path(reviews).read_text()
+    Path(reviews).write_text(text.replace('"rating": 1.0', '"rating": 5.0'))
+    with pytest.raises(UserError) as error:
+        prepare_reviews(config)
+    assert str(error.value) == (
+        f"{corpus.uri}: r.jsonl: reviews changed since corpus version 1 was made; give another "
+        "--corpus, or append"
+    )
+    Path(reviews).write_text(text)
+    with pytest.raises(UserError, match=r"x\.jsonl: reviews changed since corpus version 1 was"):
+        more = write_reviews(tmp_path / "x.jsonl", days(-2), ["x"])
+        prepare_reviews(replace(config, reviews=[reviews, more]))
+    moved = tmp_path / "elsewhere.jsonl"
+    moved.write_text(text)
+    assert prepare_reviews(replace(config, reviews=str(moved))).manifest == corpus.manifest
+
+
+def test_an_unfinished_corpus_of_a_file_that_changed_is_refused(tmp_path, monkeypatch):
+    reviews = write_reviews(tmp_path / "r.jsonl", days(-2, -1), ["x", "y"])
+    config = config_of(tmp_path, generated=None, reviews=reviews)
+    staging = leave_unfinished(config, monkeypatch)
+    text = Path(reviews).read_text()
+    Path(reviews).write_text(text.replace('"rating": 1.0', '"rating": 5.0'))
+    with pytest.raises(UserError) as error:
+        prepare_reviews(config)
+    assert str(error.value) == (
+        f"{staging.uri}: reviews changed since this unfinished corpus was begun; remove that "
+        "folder, or give another --name or --corpus"
+    )
+    Path(reviews).write_text(text)
+    assert len(prepare_reviews(config)) == 2
 
 
 def test_malformed_reviews_are_counted_and_precomputed_rows_go_by_line(tmp_path):
