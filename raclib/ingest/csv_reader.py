@@ -11,8 +11,9 @@ from pyarrow import csv
 
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.text import BLOCK_BYTES, open_text
+from raclib.ingest.text import BLOCK_BYTES, Remark, ignore, open_text
 from raclib.ingest.unify import check_names, join
+from raclib.run.terminal import warn
 
 _OPTIONS = csv.ConvertOptions(null_values=[*csv.ConvertOptions().null_values, "None", "<NA>"])
 _HUGE = r"^[+-]?\d{19,}$"
@@ -43,7 +44,7 @@ class CsvReader:
             names = reader.schema.names
         check_names(names, public_name(self.uri))
         kinds: dict[str, pa.DataType] = dict.fromkeys(names, pa.null())
-        with self._open(dict.fromkeys(names, pa.string())) as reader:
+        with self._open(dict.fromkeys(names, pa.string()), remark=warn) as reader:
             for batch in reader:
                 for field in _inferred(batch, [n for n in names if kinds[n] != pa.string()]):
                     kinds[field.name] = join(kinds[field.name], field.type) or pa.string()
@@ -59,12 +60,15 @@ class CsvReader:
 
     @contextmanager
     def _open(
-        self, kinds: Mapping[str, pa.DataType], columns: Sequence[str] = ()
+        self,
+        kinds: Mapping[str, pa.DataType],
+        columns: Sequence[str] = (),
+        remark: Remark = ignore,
     ) -> Iterator[csv.CSVStreamingReader]:
         options = csv.ConvertOptions(
             column_types=kinds, include_columns=columns, null_values=_OPTIONS.null_values
         )
-        with open_text(self.uri, self.compression) as file:
+        with open_text(self.uri, self.compression, remark) as file:
             try:
                 with csv.open_csv(
                     file,

@@ -1,16 +1,15 @@
 """What a file is: its format and compression, by its name and its first bytes."""
 
-import re
+import codecs
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO, Literal
-
-import pyarrow as pa
+from typing import Literal
 
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.locations import file_name
 from raclib.ingest.opening import open_file
+from raclib.ingest.text import open_text
 
 FormatName = Literal["Parquet", "Arrow file", "Arrow stream", "CSV", "JSON lines"]
 HEAD_BYTES = 2**16
@@ -22,14 +21,13 @@ _BINARY: dict[bytes, FormatName] = {
     b"ARROW1": "Arrow file",
     b"\xff\xff\xff\xff": "Arrow stream",
 }
+BINARY = "binary data"
 _TEXT_ENDINGS = {".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json"}
 # What people give by mistake.
 _OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself (git lfs pull gets it)",
     b"PK\x03\x04": "a zip archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\xff\xfe": "UTF-16 text, which must be UTF-8",
-    b"\xfe\xff": "UTF-16 text, which must be UTF-8",
     b"\xfd7zXZ": "an xz archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"\x04\x22\x4d\x18": "an lz4 file",
@@ -66,40 +64,40 @@ def kind_of(uri: str) -> Kind:
         UserError: if it is empty, or not a format that is read; says what it looks like.
     """
     name = public_name(uri)
-    with open_file(uri) as file:
-        head = file.read(HEAD_BYTES)
+    head, compression = read_head(uri)
     if not head:
-        raise UserError(f"{name}: an empty file; {KNOWN}")
-    compression = next((c for magic, c in _COMPRESSIONS.items() if head.startswith(magic)), None)
-    if compression is None:
-        return _kind_of_head(head, uri)
-    with open_file(uri) as file:
-        head = _unpacked_head(file, compression, name)
-    if not head:
-        raise UserError(f"{name}: nothing inside the {compression} file; {KNOWN}")
+        what = f"nothing inside the {compression} file" if compression else "an empty file"
+        raise UserError(f"{name}: {what}; {KNOWN}")
     kind = _kind_of_head(head, uri)
-    if kind.format not in ("CSV", "JSON lines"):
+    if compression and kind.format not in ("CSV", "JSON lines"):
         raise UserError(f"{name}: {kind.format} inside {compression}; unpack it first")
     return Kind(kind.format, compression, kind.delimiter)
 
 
-def _unpacked_head(file: BinaryIO, compression: str, name: str) -> bytes:
-    try:
-        with pa.CompressedInputStream(pa.PythonFile(file, "r"), compression) as stream:
-            return stream.read(HEAD_BYTES)
-    except OSError:
-        raise UserError(f"{name}: truncated or damaged {compression} file; get it again") from None
+def read_head(uri: str) -> tuple[bytes, str | None]:
+    """The first bytes of a file, unpacked, and how it is packed.
+
+    Raises:
+        UserError: if it cannot be read, or unpacked.
+    """
+    with open_file(uri) as file:
+        head = file.read(HEAD_BYTES)
+    compression = next((c for magic, c in _COMPRESSIONS.items() if head.startswith(magic)), None)
+    if compression:
+        with open_text(uri, compression) as text:
+            head = text.read(HEAD_BYTES)
+    return head, compression
 
 
 def _kind_of_head(head: bytes, uri: str) -> Kind:
     for magic, form in _BINARY.items():
         if head.startswith(magic):
             return Kind(form)
-    other = _looks_like(head)
+    other = looks_like(head)
     if other:
         raise UserError(f"{public_name(uri)}: looks like {other}; {KNOWN}")
     ending = _ending(uri)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"{"):
         return Kind("JSON lines")
     if text.startswith(b"[") and ending not in (".csv", ".tsv", ".tab", ".txt"):
@@ -118,19 +116,23 @@ def _kind_of_head(head: bytes, uri: str) -> Kind:
     return Kind("CSV", delimiter=delimiter)
 
 
-def _looks_like(head: bytes) -> str | None:
-    """What a file is that holds no table."""
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:512].lower()
+def looks_like(head: bytes) -> str | None:
+    """What a file is that holds no rows of text."""
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:512].lower()
     if start.startswith(b"<"):
         return "an HTML page" if b"<html" in start or b"doctype html" in start else "XML"
     if head.startswith(b"PK\x03\x04") and (b"xl/" in head or b"[Content_Types].xml" in head):
         return "an Excel workbook (save it as CSV)"
     if head[257:262] == b"ustar":
         return "a tar archive"
-    for magic, what in _OTHERS.items():
+    for magic, what in {**_BINARY, **_OTHERS}.items():
         if head.startswith(magic):
             return what
-    return "binary data" if re.search(rb"\x00", head) else None
+    # Every second byte of plain text is zero then.
+    has_mark = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and 0 in head
+    if has_mark or any(set(head[first:64:2]) == {0} for first in (2, 3)):
+        return "UTF-16 text, which must be UTF-8"
+    return BINARY if 0 in head else None
 
 
 def _ending(uri: str) -> str:

@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import pyarrow as pa
 from pyarrow import json
 
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
-from raclib.ingest.text import BLOCK_BYTES, open_text
+from raclib.ingest.text import BLOCK_BYTES, Remark, ignore, open_text
 from raclib.ingest.unify import join
+from raclib.run.terminal import warn
 
 _CHANGED = re.compile(r"Column\(/?(.*?)\) changed from (\w+) to (\w+)")
 _TWICE = re.compile(r"Column\(/?(.*?)\) was specified twice")
@@ -28,7 +30,7 @@ class JsonReader:
     def schema(self) -> pa.Schema:
         """Columns, and types that hold all their values; reads the whole file."""
         kinds: dict[str, pa.DataType] = {}
-        for table in self._tables(None):
+        for table in self._tables(None, warn):
             for field in table.schema:
                 kinds[field.name] = self._joined(field, kinds.get(field.name, pa.null()))
         return pa.schema(kinds)
@@ -53,12 +55,12 @@ class JsonReader:
             )
         return kind
 
-    def _tables(self, schema: pa.Schema | None) -> Iterator[pa.Table]:
+    def _tables(self, schema: pa.Schema | None, remark: Remark = ignore) -> Iterator[pa.Table]:
         """Tables of whole lines, of the types that Arrow finds or of those given."""
         behaviour = "ignore" if schema is not None else "infer"
         parse = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=behaviour)
         num_rows = 0
-        with open_text(self.uri, self.compression) as file:
+        with open_text(self.uri, self.compression, remark) as file:
             for block in _blocks(file):
                 with self._clear_errors(num_rows):
                     table = json.read_json(
@@ -77,9 +79,9 @@ class JsonReader:
             raise UserError(f"{public_name(self.uri)}: {reason}") from None
 
 
-def _blocks(file: pa.NativeFile) -> Iterator[bytes]:
-    """The bytes of a file in pieces of whole lines, without a byte order mark."""
-    rest = file.read(3).removeprefix(b"\xef\xbb\xbf")
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a file in pieces of whole lines."""
+    rest = b""
     while piece := file.read(BLOCK_BYTES):
         lines, newline, tail = piece.rpartition(b"\n")
         if newline:

@@ -20,6 +20,7 @@ from raclib.ingest.schema import Recipe, RowEncoder
 from raclib.ingest.sort import sort_rows
 from raclib.ingest.staging import ENCODED, Layout, Staging
 from raclib.run.cluster import quiet_ray_data, this_node
+from raclib.run.terminal import warn
 
 FIRST = 1
 """The version that is made of files; later ones add to it."""
@@ -109,6 +110,8 @@ def _sort(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Layout:
         return layout
     try:
         layout = sort_rows(recipe.fetch(), recipe, staging)
+        for remark in layout.remarks:
+            warn(remark)
         recipe.check(layout)
     except BaseException:
         staging.remove()

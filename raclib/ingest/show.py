@@ -1,7 +1,8 @@
 """What a table was taken for, on the terminal."""
 
-import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE
@@ -42,6 +43,17 @@ def show_labels(timeline: Timeline, cutoff: int) -> None:
     print("\n".join(lines))
 
 
+def say_skipped(provenance: Mapping[str, Any]) -> str | None:
+    """How many lines or rows a corpus was made without, and why; None if it has all of them."""
+    skipped: Counter[str] = Counter(provenance.get("skipped", {}))
+    if not skipped:
+        return None
+    reasons = [f"{why} ({count:,})" for why, count in skipped.most_common(MAX_SHOWN)]
+    more = len(skipped) - len(reasons)
+    rest = f", and {more:,} other reasons" if more else ""
+    return f"{skipped.total():,} of {provenance['num_lines']:,} rows: {', '.join(reasons)}{rest}"
+
+
 def new_classes(timeline: Timeline, cutoff: int) -> list[str]:
     """Classes of which no label was known before the cutoff."""
     seen = set(np.unique(timeline.label[timeline.known < cutoff]).tolist())
@@ -53,12 +65,6 @@ def _commonest(timeline: Timeline) -> str:
     first = np.argsort(-shares, kind="stable")[:MAX_SHOWN]
     named = [f"{timeline.classes.names[place]} {shares[place]:.1%}" for place in first]
     return "commonest " + ", ".join(named)
-
-
-def warn(message: str | None) -> None:
-    """Prints a warning, if there is one."""
-    if message:
-        print("warning:", message, file=sys.stderr)
 
 
 def _distinct(survey: ColumnSurvey) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raclib.corpus.atomic import write_atomic
@@ -109,6 +109,7 @@ class Layout:
         num_rows: Rows of each shard.
         num_before: Rows before the cutoff.
         first: Time of the first row, ms since 1970.
+        remarks: What was odd about files that were read to their end nevertheless.
     """
 
     num_lines: int
@@ -116,3 +117,4 @@ class Layout:
     num_rows: list[int]
     num_before: int
     first: int
+    remarks: list[str] = field(default_factory=list)

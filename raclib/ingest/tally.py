@@ -12,10 +12,12 @@ class Tally:
     Attributes:
         num_lines: Rows, skipped ones included.
         skipped: Number of skipped rows by reason.
+        remarks: What was odd about files that were read to their end nevertheless.
     """
 
     num_lines: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def num_rows(self) -> int:
@@ -24,4 +26,8 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """JSON value of the tally."""
-        return {"num_lines": self.num_lines, "skipped": dict(self.skipped)}
+        return {
+            "num_lines": self.num_lines,
+            "skipped": dict(self.skipped),
+            "remarks": self.remarks,
+        }

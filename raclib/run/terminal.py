@@ -1,4 +1,4 @@
-"""Tables on the terminal, or in the file that takes its place."""
+"""Tables and warnings on the terminal, or in the file that takes its place."""
 
 import sys
 
@@ -17,3 +17,9 @@ def print_rich(table: Table, has_markup: bool = True) -> None:
     """
     width = None if sys.stdout.isatty() else FILE_WIDTH
     Console(width=width, markup=has_markup, emoji=has_markup, highlight=has_markup).print(table)
+
+
+def warn(message: str | None) -> None:
+    """Prints a warning, if there is one."""
+    if message:
+        print("warning:", message, file=sys.stderr)

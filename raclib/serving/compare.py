@@ -3,6 +3,7 @@
 from raclib.evaluation.comparison import Wording, evaluate, report
 from raclib.evaluation.lines import NO_CONTEXT, add_ours, make_lines, refittable
 from raclib.ingest.base_scores import FeaturesOf
+from raclib.ingest.show import say_skipped
 from raclib.serving.trained import Trained
 
 
@@ -24,3 +25,5 @@ def compare(trained: Trained, read: FeaturesOf, wording: Wording) -> None:
         with trained.follow(name) as loggers[name]:
             pass
     report(evaluate(task, methods, wording), lines.chosen, trained.job, loggers, wording)
+    if skipped := say_skipped(task.corpus.provenance):
+        print(f"left out of the corpus: {skipped}")

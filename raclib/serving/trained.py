@@ -11,6 +11,7 @@ from torch import Tensor
 from raclib.corpus import Corpus, CorpusClient, CorpusStore
 from raclib.evaluation.lines import NO_CONTEXT
 from raclib.evaluation.ours import RETRIEVAL
+from raclib.ingest.show import say_skipped
 from raclib.run.cluster import connect
 from raclib.run.shared import check_shared, check_tracking
 from raclib.run.store import open_store
@@ -78,6 +79,8 @@ def train_run(
     check_shared(storage_path=config.storage_path, corpus=config.corpus_uri)
     corpus, base = prepare(config)
     tags = {"corpus_version": str(corpus.version), **environment_tags()}
+    if skipped := say_skipped(corpus.provenance):
+        tags["skipped"] = skipped
     open_run = partial(track, config.tracking, params=params, tags=tags)
 
     with ExitStack() as serving:

@@ -6,6 +6,7 @@ import gzip
 import http.server
 import json
 import pickle
+import re
 import threading
 import tracemalloc
 from base64 import b64encode
@@ -426,7 +427,17 @@ def test_damage_is_found(table, tmp_path, ending, damage):
     middle = len(data) // 2
     data[middle] ^= 0x55
     path.write_bytes(data if damage == "flip" else data[: -len(data) // 4])
-    assert "truncated or damaged" in _error(path)
+    assert re.search("truncated|damaged", _error(path))
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".jsonl.gz"])
+def test_bytes_after_gzip_are_told_once(table, tmp_path, ending, capsys):
+    path = _write(tmp_path / f"t{ending}", table)
+    path.write_bytes(path.read_bytes() + b"appended")
+    assert _read(path)["label"].equals(table["label"])
+    assert capsys.readouterr().err == (
+        f"warning: {path}: 8 bytes after the end of its gzip data are no gzip and were not read\n"
+    )
 
 
 def test_what_is_not_there(tmp_path, table):

@@ -89,6 +89,7 @@ def test_bad_reviews_are_errors_of_one_line(run, tmp_path):
     bad = write(tmp_path / "bad", GOOD, {**GOOD, "rating": None})
     none = write(tmp_path / "none", {})
     (tmp_path / "empty").touch()
+    seconds = write(tmp_path / "seconds", {**GOOD, "timestamp": 1_000_000_000})
     cases = {
         (str(tmp_path / "nowhere"),): "nowhere: no such file; check the path",
         (str(packed),): "packed: truncated gzip file; get it again",
@@ -98,6 +99,7 @@ def test_bad_reviews_are_errors_of_one_line(run, tmp_path):
         (f"['{good}', '{none}x']",): "nonex: no such file",
         ("http://127.0.0.1:1/a.jsonl",): "http://127.0.0.1:1/a.jsonl: the download broke off",
         (good, "--encoder.precomputed", none): "none: not a .npy array",
+        (seconds,): "no valid review in 1 lines: timestamp: seconds? give milliseconds (1)",
         (good, "--rule.cutoff", "1999-01-01"): "rule.cutoff: no review is before it",
         (good, "--category", "Books"): "reviews and category given; give exactly one",
     }
@@ -111,6 +113,16 @@ def test_bad_reviews_are_errors_of_one_line(run, tmp_path):
         assert not (tmp_path / "runs" / "corpora").exists() or not list(
             (tmp_path / "runs" / "corpora").iterdir()
         )
+
+
+def test_bytes_after_gzip_are_a_warning(run, tmp_path):
+    path = write(tmp_path / "a.gz", GOOD, GOOD, packed=True)
+    with Path(path).open("ab") as file:
+        file.write(b"-- mirrored --")
+    code, out, err = run("--generated", "null", "--reviews", path)
+    assert (code, "2 in 1 shards" in out) == (0, True)
+    said = "14 bytes after the end of its gzip data are no gzip and were not read"
+    assert f"warning: {path}: {said}" in err.splitlines()
 
 
 def test_wrong_options_exit_with_2(run):

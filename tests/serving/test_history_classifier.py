@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import ray.data
+from mlflow.tracking import MlflowClient
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -35,6 +36,15 @@ def test_it_learns(shared_classifier, later, history_table):
     assert set(shared_classifier.predict(later)) == {"no", "yes"}
     with pytest.raises(UserError, match="row 0 has no label"):
         shared_classifier.score(history_table[history_table["answer"].isna()])
+
+
+def test_rows_that_were_left_out_are_kept_in_the_run(shared_classifier):
+    client = MlflowClient(shared_classifier.config_.tracking.uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "tables"]
+    (run,) = client.search_runs(
+        [experiment.experiment_id], f"tags.mlflow.runName = '{shared_classifier.config_.name}'"
+    )
+    assert run.data.tags["skipped"] == "100 of 3,000 rows: no label (100)"
 
 
 def test_appended_rows_change_the_answer_without_training(classifier, make_table):

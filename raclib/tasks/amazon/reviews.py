@@ -1,31 +1,31 @@
-"""Reviews in the Reviews '23 schema: JSON lines, plain or gzip, validated, in bounded memory."""
+"""Reviews in the Reviews '23 schema: JSON lines, packed or not, validated, in bounded memory."""
 
-import gzip
-import io
-import zlib
+import codecs
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import takewhile
-from typing import IO, Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from pydantic import ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from raclib.corpus.files import resolve
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.embedding import LINE
-from raclib.ingest.reading import reading
+from raclib.ingest.formats import BINARY, looks_like, read_head
 from raclib.ingest.tally import Tally
+from raclib.ingest.text import open_text
 
 # 1973 to 2100: a time in seconds by mistake would lie in January 1970.
 MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS = 10**11, 4_102_444_800_000
+# Milliseconds of a unit that other programs count in.
+UNITS = {"seconds": 1e3, "microseconds": 1e-3, "nanoseconds": 1e-6}
 MAX_LINE_BYTES = 16 * 2**20
 BATCH_ROWS = 2048
-BUFFER_BYTES = 2**18
+KNOWN = "give JSON lines, plain, gzip, bz2 or zstd"
 
 
 class Review(TypedDict):
@@ -61,7 +61,7 @@ def read_reviews(uris: Sequence[str], tally: Tally, strict: bool) -> Iterator[pa
     """Yields the valid reviews of some files, in their order, `BATCH_ROWS` lines at a time.
 
     Args:
-        uris: Paths or fsspec URIs.
+        uris: As `find_files` gives them.
         tally: Counts what is read.
         strict: Stop at the first malformed line instead of skipping and counting it.
 
@@ -70,7 +70,7 @@ def read_reviews(uris: Sequence[str], tally: Tally, strict: bool) -> Iterator[pa
             is not. No message holds a review's text.
     """
     for uri in uris:
-        with _open(uri) as lines:
+        with _open(uri, tally) as lines:
             first_line = tally.num_lines
             while batch := list(_take_lines(lines)):
                 yield _parse_batch(batch, tally, first_line, public_name(uri) if strict else None)
@@ -82,7 +82,7 @@ def read_reviews(uris: Sequence[str], tally: Tally, strict: bool) -> Iterator[pa
         raise UserError(f"{names}: no valid review in {tally.num_lines} lines: {reasons}")
 
 
-def _take_lines(file: IO[bytes]) -> Iterator[bytes]:
+def _take_lines(file: BinaryIO) -> Iterator[bytes]:
     """The next lines of a file; one that is too long comes as its beginning."""
     for _ in range(BATCH_ROWS):
         line = file.readline(MAX_LINE_BYTES)
@@ -124,30 +124,32 @@ def _parse_batch(lines: list[bytes], tally: Tally, first_line: int, name: str | 
 
 def _reason(error: ValidationError, line: bytes) -> str:
     """Why a line is malformed, without anything of its content."""
-    first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+    first = error.errors(include_context=False, include_url=False)[0]
     if first["type"] == "json_invalid":
         return "line too long" if len(line) >= MAX_LINE_BYTES else "not valid JSON"
+    if first["loc"] == ("timestamp",) and (unit := _unit_of(first["input"])):
+        return f"timestamp: {unit}? give milliseconds"
     message = first["msg"][0].lower() + first["msg"][1:]
     return ": ".join([*map(str, first["loc"]), message])
 
 
-@contextmanager
-def _open(uri: str) -> Iterator[IO[bytes]]:
-    """A file's lines, unpacked where the first bytes say gzip."""
-    name = public_name(uri)
-    fs, path = resolve(uri)
-    with reading(name), fs.open(path, "rb") as file, _clear_gzip_errors(name):
-        is_gzip = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        # Buffered: remote files of fsspec cannot read a line up to a limit.
-        yield io.BufferedReader(gzip.GzipFile(fileobj=file) if is_gzip else file, BUFFER_BYTES)
+def _unit_of(value: object) -> str | None:
+    """What a whole number counts that is no time of our days in milliseconds."""
+    if not isinstance(value, int):
+        return None
+    for unit, factor in UNITS.items():
+        if MIN_TIMESTAMP_MS <= value * factor <= MAX_TIMESTAMP_MS:
+            return unit
+    return None
 
 
 @contextmanager
-def _clear_gzip_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except EOFError:
-        raise UserError(f"{name}: truncated gzip file; get it again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{name}: damaged gzip file: {error}; get it again") from None
+def _open(uri: str, tally: Tally) -> Iterator[BinaryIO]:
+    """A file's lines, unpacked where the first bytes say that it is packed."""
+    head, compression = read_head(uri)
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    what = "one JSON array" if text.startswith(b"[") else looks_like(head)
+    if what and not (what == BINARY and text.startswith(b"{")):  # else one line of many
+        raise UserError(f"{public_name(uri)}: looks like {what}; {KNOWN}")
+    with open_text(uri, compression, tally.remarks.append) as lines:
+        yield lines

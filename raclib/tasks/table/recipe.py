@@ -24,12 +24,13 @@ from raclib.ingest.keys import KeyTransform, describe_keys
 from raclib.ingest.precomputed import PrecomputedEmbeddings
 from raclib.ingest.prepare import prepare
 from raclib.ingest.rows import save_schema
-from raclib.ingest.show import new_classes, show_columns, show_labels, warn
+from raclib.ingest.show import new_classes, show_columns, show_labels
 from raclib.ingest.sort import rows_uri
 from raclib.ingest.sources import describe_files, fetch_files
 from raclib.ingest.staging import Layout, Staging
 from raclib.ingest.table import KNOWN, LABEL, TableEncoder, TableSource, look
 from raclib.ingest.timeline import Roles, Timeline
+from raclib.run.terminal import warn
 from raclib.tasks.table.config import TableConfig
 
 ENCODE_ROWS = 32_768

@@ -1,10 +1,17 @@
 """Reading reviews: every valid row with its line, every malformed one counted, no text told."""
 
+import bz2
+import codecs
 import gzip
+import io
 import json
+import lzma
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import s3fs
 from hypothesis import example, given, settings
@@ -80,7 +87,10 @@ def test_reads_a_last_line_without_line_end(tmp_path):
         ("text", [SECRET], "text: input should be a valid string"),
         ("text", "\ud800", "not valid JSON"),
         ("timestamp", 1.4e12, "timestamp: input should be a valid integer"),
-        ("timestamp", 1_400_000_000, "timestamp: input should be greater than or equal to"),
+        ("timestamp", 1_400_000_000, "timestamp: seconds? give milliseconds"),
+        ("timestamp", 1_400_000_000_000_000, "timestamp: microseconds? give milliseconds"),
+        ("timestamp", 1_400_000_000 * 10**9, "timestamp: nanoseconds? give milliseconds"),
+        ("timestamp", 7, "timestamp: input should be greater than or equal to"),
         ("timestamp", 10**30, "timestamp: input should be less than or equal to"),
         ("timestamp", -1, "timestamp: input should be greater than or equal to"),
         ("timestamp", "2014-01-01", "timestamp: input should be a valid integer"),
@@ -97,7 +107,7 @@ def test_counts_malformed_rows_by_reason_and_tells_no_text(tmp_path, field, valu
     columns, tally = read(uri)
     assert columns["_line"].tolist() == [0]
     assert [found.startswith(reason) for found in tally.skipped] == [True]
-    with pytest.raises(UserError, match=f"a, line 2: {reason}") as error:
+    with pytest.raises(UserError, match=f"a, line 2: {re.escape(reason)}") as error:
         read(uri, strict=True)
     assert SECRET not in str(error.value) + str(tally.skipped)
 
@@ -179,12 +189,73 @@ def test_bad_files_are_one_line_errors(tmp_path):
         write(tmp_path / "empty", b""): "empty: empty file",
         write(tmp_path / "empty.gz", gzip.compress(b"")): "empty.gz: empty file",
         str(tmp_path / "missing"): "missing: no such file; check the path",
-        str(tmp_path): "a folder; give its files",
+        str(tmp_path): "a folder; it holds no table itself",
     }
     for uri, message in cases.items():
         with pytest.raises(UserError, match=message) as error:
             read(good, uri)
         assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_costs_no_review(tmp_path):
+    data = codecs.BOM_UTF8 + to_lines(GOOD, GOOD)
+    paths = write(tmp_path / "a", data), write(tmp_path / "b", gzip.compress(data))
+    _, tally = read(*paths)
+    assert (tally.num_lines, tally.num_rows) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "pack", [bz2.compress, lambda data: pa.compress(data, "zstd", asbytes=True)], ids=["bz2", "zst"]
+)
+def test_what_can_be_unpacked_is_read(tmp_path, pack):
+    packed = pack(to_lines(*[GOOD] * 3000))
+    columns, _ = read(write(tmp_path / "a", packed))
+    assert columns["_line"].tolist() == [*range(3000)]
+    with pytest.raises(UserError, match="truncated or damaged"):
+        read(write(tmp_path / "b", packed[:-10]))
+
+
+def test_bytes_after_a_gzip_member_are_counted_and_told(tmp_path):
+    packed = gzip.compress(to_lines(GOOD)) + gzip.compress(to_lines(GOOD, GOOD))
+    _, tally = read(write(tmp_path / "a.gz", packed + b"\0\0-- mirrored --"))
+    assert tally.num_rows == 3
+    assert tally.remarks == [
+        f"{tmp_path}/a.gz: 14 bytes after the end of its gzip data are no gzip and were not read"
+    ]
+    _, tally = read(write(tmp_path / "b.gz", packed + bytes(512)))
+    assert (tally.num_rows, tally.remarks) == (3, [])
+
+
+ZIPPED = io.BytesIO()
+with zipfile.ZipFile(ZIPPED, "w") as archive:
+    archive.writestr("reviews.jsonl", to_lines(GOOD))
+OTHERS = {
+    "a zip archive": ZIPPED.getvalue(),
+    "UTF-16 text, which must be UTF-8": to_lines(GOOD).decode().encode("utf-16"),
+    "UTF-16 text, which must be UTF-8 ": to_lines(GOOD).decode().encode("utf-16-be"),
+    "an HTML page": b"<!DOCTYPE html><html>sign in</html>",
+    "an HTML page ": gzip.compress(b"<!DOCTYPE html><html>sign in</html>"),
+    "a Git LFS pointer, not the file itself (git lfs pull gets it)": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    ),
+    "an xz archive": lzma.compress(to_lines(GOOD)),
+    "Parquet": b"PAR1" + bytes(50),
+    "one JSON array": b" [" + to_lines(GOOD)[:-1] + b"]",
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_is_no_json_lines_is_named(tmp_path, what):
+    with pytest.raises(UserError) as error:
+        read(write(tmp_path / "a", OTHERS[what]))
+    assert str(error.value) == (
+        f"{tmp_path}/a: looks like {what.strip()}; give JSON lines, plain, gzip, bz2 or zstd"
+    )
+
+
+def test_a_line_of_zeros_is_one_line(tmp_path):
+    _, tally = read(write(tmp_path / "a", to_lines(GOOD) + bytes(9) + b"\n" + to_lines(GOOD)))
+    assert tally.skipped == {"not valid JSON": 1}
 
 
 def test_no_valid_review_is_an_error_that_says_why(tmp_path):
