@@ -15,9 +15,9 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.uri import get_uri_scheme
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from raclib.errors import UserError
+from raclib.errors import PassingError, UserError
 from raclib.run.artifacts import beside, follow
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import absolute, sqlite_file
@@ -97,6 +97,26 @@ def _clear_errors(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise UserError(f"tracking.uri: {uri}: {_reason(error)}; {OTHERS}") from error
+
+
+@contextmanager
+def telling(uri: str) -> Iterator[None]:
+    """Turns a store that stopped answering, after MLflow's own wait, into one line; a bug stays.
+
+    Raises:
+        PassingError: so that training goes on from its checkpoint.
+    """
+    try:
+        yield
+    except (MlflowException, OperationalError, OSError) as error:
+        if isinstance(error, MlflowException) and not _is_unanswered(error):
+            raise
+        what = f"tracking.uri: {uri}: {_reason(error)}"
+        raise PassingError(f"{what}; the same command continues when it answers") from error
+
+
+def _is_unanswered(error: MlflowException) -> bool:
+    return isinstance(error.__context__, requests.RequestException | OperationalError)
 
 
 @contextmanager

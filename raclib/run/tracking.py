@@ -20,7 +20,7 @@ from mlflow.utils.time import get_current_time_millis
 
 from raclib.corpus.urls import without_secrets
 from raclib.run.config import TrackingConfig
-from raclib.run.store import open_experiment
+from raclib.run.store import open_experiment, telling
 
 if TYPE_CHECKING:  # half a second of every worker's start
     from matplotlib.figure import Figure
@@ -49,26 +49,30 @@ class RunLogger:
         if rank == 0:
             now = get_current_time_millis()
             points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
-            MlflowClient(self.uri).log_batch(self.run_id, metrics=points)
+            with telling(self.uri):
+                MlflowClient(self.uri).log_batch(self.run_id, metrics=points)
 
     def curve(self, metric: str) -> pd.Series:
         """A metric's values by step; where a resumed run did a step again, the last one."""
-        points = MlflowClient(self.uri).get_metric_history(self.run_id, metric)
+        with telling(self.uri):
+            points = MlflowClient(self.uri).get_metric_history(self.run_id, metric)
         rows = [(point.step, point.timestamp, point.value) for point in points]
         found = pd.DataFrame(rows, columns=["step", "logged", metric])
         return found.sort_values(["step", "logged"]).groupby("step")[metric].last()
 
     def log_figure(self, figure: "Figure", name: str) -> None:
         """Keeps a figure as a PNG artifact."""
-        MlflowClient(self.uri).log_figure(self.run_id, figure, f"{name}.png")
+        with telling(self.uri):
+            MlflowClient(self.uri).log_figure(self.run_id, figure, f"{name}.png")
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
         """Keeps a table as a CSV artifact."""
-        MlflowClient(self.uri).log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
+        with telling(self.uri):
+            MlflowClient(self.uri).log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
 
     def read_table(self, name: str) -> pd.DataFrame:
         """A table that was kept by `log_table`."""
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, telling(self.uri):
             client = MlflowClient(self.uri)
             return pd.read_csv(client.download_artifacts(self.run_id, f"{name}.csv", folder))
 
@@ -81,7 +85,8 @@ class RunLogger:
             source=json.dumps({"uri": uri, "version": version}),
             profile=json.dumps({"num_rows": num_rows}),
         )
-        MlflowClient(self.uri).log_inputs(self.run_id, [DatasetInput(dataset, [])])
+        with telling(self.uri):
+            MlflowClient(self.uri).log_inputs(self.run_id, [DatasetInput(dataset, [])])
 
 
 @contextmanager

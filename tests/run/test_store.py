@@ -9,14 +9,15 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from raclib.errors import UserError
+from raclib.errors import PassingError, UserError
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import absolute, sqlite_uri
-from raclib.run.store import OTHERS, open_store
-from raclib.run.tracking import track
+from raclib.run.store import FEW_RETRIES, OTHERS, open_store
+from raclib.run.tracking import RunLogger, track
 
 ODD = "O'Brien ü #[1] %41 ?x"
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -171,7 +172,7 @@ def test_jobs_that_first_use_one_store_at_once_all_find_it(tmp_path):
     code = f"""
 import multiprocessing
 from raclib.run.config import TrackingConfig
-from raclib.run.tracking import track
+from raclib.run.tracking import RunLogger, track
 def work():
     with track(TrackingConfig("sqlite:///{tmp_path}/mlflow.db"), "x", None, {{}}, {{}}):
         pass
@@ -185,3 +186,23 @@ print([job.exitcode for job in jobs])
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("amazon").experiment_id
     assert len(client.search_runs([experiment])) == 3
+
+
+def test_a_store_that_stops_answering_later_is_one_line_that_training_goes_on_from(monkeypatch):
+    for name, value in FEW_RETRIES.items():
+        monkeypatch.setenv(name, value)
+    gone = "http://127.0.0.1:1"
+    logger = RunLogger(gone, "run", "retrieval")
+    logger.log({"loss": 1.0}, rank=1)  # logs nothing
+    with pytest.raises(PassingError) as found:
+        logger.log({"loss": 1.0})
+    assert str(found.value) == (
+        f"tracking.uri: {gone}: no MLflow server answers, [Errno 111] Connection refused; start "
+        "it; the same command continues when it answers"
+    )
+
+
+def test_a_bug_in_what_is_logged_stays_one(config):
+    config = open_store(config)
+    with pytest.raises(MlflowException, match="no-such-run"):
+        RunLogger(config.uri, "no-such-run", "retrieval").log({"loss": 1.0})
