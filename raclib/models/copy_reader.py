@@ -50,7 +50,7 @@ class CopyReader(nn.Module):
         num_classes: C.
         key_dim: Width of a key.
         group_S: int64, which of the groups each retrieved row is of, by its column.
-        rows: Weighs rows by their inputs too; None where these are not read.
+        rows: Reads full rows: its answer is added to e^l b. None where labels are all that is read.
     """
 
     group_SG: Tensor
@@ -92,20 +92,30 @@ class CopyReader(nn.Module):
         if retrieved is None:
             return base_BC
         assert hide_items_BS is not None
-        attention = self._attend(batch, retrieved, hide_items_BS)
+        attention = self._attend(batch["key"].float(), retrieved, hide_items_BS)
         vote_BC = self._vote(attention.weight_BS, retrieved["label"])
         seen_BS = (~hide_items_BS).float()
         plain_BC = self._vote(
             seen_BS / seen_BS.sum(1, keepdim=True).clamp_min(1), retrieved["label"]
         )
-        trusted_BC = (base_BC * self.log_trust.exp()).softmax(dim=1)
+        trusted_BC = self._trusted(batch, retrieved, attention, hide_items_BS)
         gate_B1 = self._gate(attention, vote_BC, trusted_BC, hide_items_BS.all(1, keepdim=True))
         copied_BC = (1 - SMOOTHING) * vote_BC + SMOOTHING * plain_BC
         own_BC = (1 - SMOOTHING) * trusted_BC + SMOOTHING / self.num_classes
         return (gate_B1 * copied_BC + (1 - gate_B1) * own_BC).log()
 
-    def _attend(self, batch: Batch, retrieved: Batch, hidden_BS: Tensor) -> Attention:
-        difference_BSd = batch["key"].float()[:, None] - retrieved["key"]
+    def _trusted(
+        self, batch: Batch, retrieved: Batch, attention: Attention, hidden_BS: Tensor
+    ) -> Tensor:
+        """The base classifier's answer, changed by what full rows say."""
+        logits_BC = batch["base"] * self.log_trust.exp()
+        if self.rows is not None:
+            said_BC = self.rows(batch, retrieved, attention.weight_BS)
+            logits_BC = logits_BC + said_BC.masked_fill(hidden_BS.all(1, keepdim=True), 0.0)
+        return logits_BC.softmax(dim=1)
+
+    def _attend(self, key_Bd: Tensor, retrieved: Batch, hidden_BS: Tensor) -> Attention:
+        difference_BSd = key_Bd[:, None] - retrieved["key"]
         distance_BS = difference_BSd.square().sum(-1)
         seen_BS = (~hidden_BS).float()
         mean_B1 = (distance_BS * seen_BS).sum(1, keepdim=True) / seen_BS.sum(
@@ -118,8 +128,6 @@ class CopyReader(nn.Module):
             - SHARPNESS * self.log_sharpness.exp() * relative_BS
             - self.metric(difference_BSd).square().sum(-1)
         )
-        if self.rows is not None:
-            logits_BS = logits_BS + self.rows(batch, retrieved)
         lowest = torch.finfo(logits_BS.dtype).min  # not infinity: all may be hidden
         weight_BS = logits_BS.masked_fill(hidden_BS, lowest).softmax(dim=1)
         return Attention(weight_BS, hidden_BSH)

@@ -131,7 +131,7 @@ class Tokens(torch.nn.Module):
 def make_full(seed=0):
     reader, batch, rows, hidden = make(3, seed)
     torch.manual_seed(seed)
-    full = CopyReader(3, DIM, GROUPS, RowReading(Tokens(), 6)).eval()
+    full = CopyReader(3, DIM, GROUPS, RowReading(3, Tokens(), 6)).eval()
     full.load_state_dict(reader.state_dict(), strict=False)
     batch["x"], rows["x"] = torch.randn(BATCH, 6), torch.randn(BATCH, ROWS, 6)
     return reader, full, batch, rows, hidden
@@ -144,42 +144,20 @@ def test_a_reader_of_full_rows_starts_as_one_of_labels():
 
 def test_full_rows_that_are_hidden_say_nothing_and_others_do():
     _, full, batch, rows, hidden = make_full()
-    torch.nn.init.normal_(full.rows.score.weight)
+    torch.nn.init.normal_(full.rows.answer[-1].weight)
     found = full(batch, rows, None, hidden)
-    other = {**rows, "x": torch.where(hidden[..., None], -rows["x"], rows["x"])}
+    other = {**rows, "x": torch.where(hidden[..., None], rows["x"] + 1, rows["x"])}
     torch.testing.assert_close(full(batch, other, None, hidden), found)
     moved = full(batch, {**rows, "x": -rows["x"]}, None, hidden)
     assert not torch.allclose(moved, found)
+    alone = full(batch, rows, None, torch.ones_like(hidden)).exp()
+    trusted = (batch["base"] * full.log_trust.exp()).softmax(1)
+    torch.testing.assert_close(alone, 0.995 * trusted + 0.005 / 3)
     torch.testing.assert_close(found.exp().sum(1), torch.ones(BATCH))
-
-
-def test_full_rows_know_no_class_by_name():
-    _, full, batch, rows, hidden = make_full()
-    torch.nn.init.normal_(full.rows.score.weight)
-    found, order = full(batch, rows, None, hidden), torch.tensor([2, 0, 1])
-    renamed = full(
-        {**batch, "base": batch["base"][:, order.argsort()]},
-        {**rows, "label": order[rows["label"]]},
-        None,
-        hidden,
-    )
-    torch.testing.assert_close(renamed[:, order], found)
-
-
-def test_rows_of_inputs_like_the_examples_weigh_more():
-    _, full, batch, rows, hidden = make_full()
-    hidden = torch.zeros_like(hidden)
-    rows = {name: values[:, :1].expand_as(values) for name, values in rows.items()}
-    rows["label"] = torch.tensor([1, 0, 0, 0, 0, 0, 0]).expand(BATCH, -1)
-    rows["x"] = torch.cat([batch["x"][:, None], -batch["x"][:, None].expand(-1, 6, -1)], dim=1)
-    before = full(batch, rows, None, hidden)[:, 1]
-    full.rows.similarity.data.fill_(1.0)
-    assert (full(batch, rows, None, hidden)[:, 1] > before).all()
 
 
 def test_every_part_that_reads_full_rows_learns():
     _, full, batch, rows, hidden = make_full()
-    torch.nn.init.normal_(full.rows.score.weight)
-    full.rows.similarity.data.fill_(0.5)
+    torch.nn.init.normal_(full.rows.answer[-1].weight)
     full(batch, rows, None, hidden)[:, 0].sum().backward()
     assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in full.parameters())

@@ -74,7 +74,7 @@ def read_by(
     rows = None
     if config.retrieval.retrieve == "row":
         assert isinstance(model.classify, Classifier)
-        rows = RowReading(model.classify.tokens, model.classify.head.in_features)
+        rows = RowReading(num_classes, model.classify.tokens, model.classify.head.in_features)
     reader = CopyReader(num_classes, key_dim, torch.tensor(drawn + strata.groups), rows)
     return RetrievalClassifier(model.queries, reader)
 
