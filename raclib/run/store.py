@@ -2,9 +2,11 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from threading import Timer
 
 import requests
 import sqlalchemy
@@ -29,6 +31,7 @@ FEW_RETRIES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
 }
 LOCK_S = 60
+QUIET_S = 10.0  # after which it is said that a store does not answer
 OTHERS = "give another --tracking.uri, such as sqlite:///mlflow.db or http://HOST:5000"
 # What it logs, with tracebacks, it raises too.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -101,11 +104,14 @@ def _clear_errors(uri: str) -> Iterator[None]:
 
 @contextmanager
 def telling(uri: str) -> Iterator[None]:
-    """Turns a store that stopped answering, after MLflow's own wait, into one line; a bug stays.
+    """Says that a store does not answer yet; turns it, after MLflow's own wait, into one line.
 
     Raises:
-        PassingError: so that training goes on from its checkpoint.
+        PassingError: so that training goes on from its checkpoint. A bug stays one.
     """
+    words = f"tracking.uri: {uri}: no answer yet; MLflow tries for some four minutes"
+    waiting = Timer(QUIET_S, print, [words], {"file": sys.stderr, "flush": True})
+    waiting.start()
     try:
         yield
     except (MlflowException, OperationalError, OSError) as error:
@@ -113,6 +119,8 @@ def telling(uri: str) -> Iterator[None]:
             raise
         what = f"tracking.uri: {uri}: {_reason(error)}"
         raise PassingError(f"{what}; the same command continues when it answers") from error
+    finally:
+        waiting.cancel()
 
 
 def _is_unanswered(error: MlflowException) -> bool:

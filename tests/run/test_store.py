@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import mlflow
@@ -14,9 +15,10 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from raclib.errors import PassingError, UserError
+from raclib.run import store
 from raclib.run.config import TrackingConfig
 from raclib.run.paths import absolute, sqlite_uri
-from raclib.run.store import FEW_RETRIES, OTHERS, open_store
+from raclib.run.store import FEW_RETRIES, OTHERS, open_store, telling
 from raclib.run.tracking import RunLogger, track
 
 ODD = "O'Brien ü #[1] %41 ?x"
@@ -206,3 +208,15 @@ def test_a_bug_in_what_is_logged_stays_one(config):
     config = open_store(config)
     with pytest.raises(MlflowException, match="no-such-run"):
         RunLogger(config.uri, "no-such-run", "retrieval").log({"loss": 1.0})
+
+
+def test_a_store_that_does_not_answer_yet_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(store, "QUIET_S", 0.01)
+    with telling("http://host"):
+        time.sleep(0.3)
+    assert "tracking.uri: http://host: no answer yet" in capsys.readouterr().err
+    monkeypatch.setattr(store, "QUIET_S", 0.1)
+    with telling("http://host"):
+        pass
+    time.sleep(0.3)
+    assert capsys.readouterr().err == ""
