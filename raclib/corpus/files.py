@@ -124,7 +124,7 @@ def has_bucket(uri: str) -> bool:
 
     `makedirs` of s3fs would make one, of a name that was a slip, with nobody's settings.
     """
-    fs, path = resolve(uri)
+    fs, path = resolve_once(uri)
     bucket = path.partition("/")[0]
     # Who may not look at a bucket may be allowed what is in it.
     with clear_errors(uri), suppress(PermissionError):
@@ -141,7 +141,7 @@ def remove_folder(uri: str) -> None:
 
     fsspec's own `rm` takes `[ ] ? *` in a name for one, and removes what matches instead.
     """
-    fs, path = resolve(uri)
+    fs, path = resolve_once(uri)
     if isinstance(fs, LocalFileSystem):
         if fs.exists(path):
             with clear_errors(uri):

@@ -21,7 +21,7 @@ QUIET_S = 5.0
 REPEAT_S = 60.0
 
 
-def retrying(name: str = "store") -> Retrying:
+def retrying(name: str) -> Retrying:
     """Calls again what fails in passing, after growing, random waits.
 
     Args:
