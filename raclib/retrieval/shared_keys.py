@@ -2,7 +2,6 @@
 
 import socket
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 import xxhash
 
 from raclib.corpus import Corpus
+from raclib.corpus.archive import is_whole
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.hydrate import locked, make_room
 from raclib.corpus.mounts import Mount
@@ -51,13 +51,9 @@ def load_shared(
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a copy is as it was written, by checksums at which torch does not look."""
-    try:
-        with zipfile.ZipFile(path) as parts:
-            if parts.testzip() is None:
-                return True
-    except Exception:  # of many kinds, by where it is cut or changed
-        pass
+    """Whether a copy is as it was written; says so where it is not."""
+    if is_whole(path):
+        return True
     print(f"{socket.gethostname()}: {path}: damaged; this copy is made anew", file=sys.stderr)
     return False
 

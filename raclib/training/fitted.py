@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from raclib.corpus import files
+from raclib.corpus.faults import DamagedError
 from raclib.training.predict import Predictions
-from raclib.training.state_file import DamagedError, load_state, save_state
+from raclib.training.state_file import load_state, save_state
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import sys
 from contextlib import suppress
 
+from raclib.corpus.faults import DamagedError
 from raclib.corpus.files import (
     folders_in,
     list_files,
@@ -14,7 +15,7 @@ from raclib.corpus.files import (
 )
 from raclib.errors import UserError
 from raclib.training.checkpoint import PREFIX, STATE_FILE, state_uri
-from raclib.training.state_file import DamagedError, load_state
+from raclib.training.state_file import load_state
 
 # Of the checkpoints, by Ray Train. It does not begin where its own is not whole, or from before an
 # upgrade; which checkpoints there are their folders say as well.

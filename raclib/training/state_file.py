@@ -1,19 +1,15 @@
 """Files of tensors: whole or not there, and known as damaged where something else cut them."""
 
 import io
-import zipfile
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 import torch
 
+from raclib.corpus.archive import is_whole
 from raclib.corpus.atomic import write_atomic
+from raclib.corpus.faults import DamagedError
 from raclib.corpus.files import clear_errors, read_bytes
-from raclib.errors import UserError
-
-
-class DamagedError(UserError):
-    """A file that is there and is not whole."""
 
 
 def save_state(uri: str, state: dict[str, Any]) -> None:
@@ -37,16 +33,7 @@ def load_state(uri: str) -> dict[str, Any]:
     """
     file = io.BytesIO(read_bytes(uri))
     with suppress(RuntimeError):  # of torch, where the table of contents is damaged
-        if _is_whole(file):
+        if is_whole(file):
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
     raise DamagedError(f"{uri}: not whole, as a full disk or a crash leaves it")
-
-
-def _is_whole(file: IO[bytes]) -> bool:
-    """Whether a file of torch is as it was written, by checksums at which torch does not look."""
-    try:
-        with zipfile.ZipFile(file) as parts:
-            return parts.testzip() is None
-    except Exception:  # of many kinds, by where it is cut or changed
-        return False

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from raclib.corpus.faults import DamagedError
 from raclib.errors import UserError
 from raclib.training.checkpoint import STATE_FILE
 from raclib.training.leftovers import RECORD, last_checkpoint
-from raclib.training.state_file import DamagedError, load_state, save_state
+from raclib.training.state_file import load_state, save_state
 
 DAMAGE = "not whole, as a full disk or a crash leaves it"
 
