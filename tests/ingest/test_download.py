@@ -60,8 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(state.size or len(body)))
         self.end_headers()
         body = body[: state.cut_after]
+        state.sent += len(body)  # before the client can have it all and go on
         self.wfile.write(body)
-        state.sent += len(body)
 
     def log_message(self, *args):
         pass
