@@ -9,7 +9,7 @@ train: .venv/train.done
 	$(BIN)/python jobs/train_amazon.py $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup
 
 test-slow: .venv/test.done
 	$(BIN)/python -m pytest -m slow

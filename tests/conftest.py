@@ -35,6 +35,13 @@ from raclib.tasks.amazon.config import (
 from raclib.tasks.table.config import SplitConfig, TableRetrievalConfig, TableTrainConfig
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at groups
+def pytest_collection_modifyitems(items):
+    """Tests of a folder run in one process: what is made once a session is made for them once."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+
+
 @pytest.fixture(scope="session")
 def copy_checkout():
     """Copies what jobs are submitted with, whatever else lies in this checkout."""
