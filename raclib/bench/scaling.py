@@ -15,6 +15,7 @@ from ray.cluster_utils import Cluster
 from raclib.bench.fetch import draw_ids
 from raclib.corpus import CorpusClient, CorpusStore
 from raclib.run.cluster import connect
+from raclib.run.store import telling
 from raclib.run.tracking import RunLogger
 
 FIELD = "row"
@@ -108,7 +109,8 @@ def step_time(logger: RunLogger) -> dict[str, float]:
 
     The first two logged steps count as warm-up.
     """
-    points = MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
+    with telling(logger.uri):
+        points = MlflowClient(logger.uri).get_metric_history(logger.run_id, "loss")
     logged = sorted((point.step, point.timestamp / 1000) for point in points)
     steps, times = np.array(logged).T
     assert len(steps) >= 4, "too few logged steps"

@@ -3,7 +3,8 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
@@ -50,6 +51,17 @@ def once_in_a_while(seconds: float) -> Callable[[str], None]:
 
 
 _say = once_in_a_while(REPEAT_S)
+
+
+@contextmanager
+def said_if_slow(line: str) -> Iterator[None]:
+    """Prints a line to standard error where the block is not over within `QUIET_S`."""
+    waiting = threading.Timer(QUIET_S, print, [line], {"file": sys.stderr, "flush": True})
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
 
 
 def _policy(name: str) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
-from threading import Timer
+from threading import Thread
 
 import requests
 import sqlalchemy
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
@@ -19,6 +19,7 @@ from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.uri import get_uri_scheme
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from raclib.corpus.retry import said_if_slow
 from raclib.errors import PassingError, UserError
 from raclib.run.artifacts import beside, follow
 from raclib.run.config import TrackingConfig
@@ -31,7 +32,7 @@ FEW_RETRIES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
 }
 LOCK_S = 60
-QUIET_S = 10.0  # after which it is said that a store does not answer
+CONNECT_S = 15  # drivers wait for minutes, or for ever
 OTHERS = "give another --tracking.uri, such as sqlite:///mlflow.db or http://HOST:5000"
 # What it logs, with tracebacks, it raises too.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -110,17 +111,14 @@ def telling(uri: str) -> Iterator[None]:
         PassingError: so that training goes on from its checkpoint. A bug stays one.
     """
     words = f"tracking.uri: {uri}: no answer yet; MLflow tries for some four minutes"
-    waiting = Timer(QUIET_S, print, [words], {"file": sys.stderr, "flush": True})
-    waiting.start()
     try:
-        yield
+        with said_if_slow(words):
+            yield
     except (MlflowException, OperationalError, OSError) as error:
         if isinstance(error, MlflowException) and not _is_unanswered(error):
             raise
         what = f"tracking.uri: {uri}: {_reason(error)}"
         raise PassingError(f"{what}; the same command continues when it answers") from error
-    finally:
-        waiting.cancel()
 
 
 def _is_unanswered(error: MlflowException) -> bool:
@@ -142,17 +140,50 @@ def _impatient(uri: str) -> Iterator[None]:
             del os.environ[name]
 
 
-def _alone(uri: str) -> FileLock | nullcontext:
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
     """Jobs that make the tables of one file at the same time would break it."""
     file = sqlite_file(uri)
     if file is None:
-        return nullcontext()
+        yield
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(f"{file}.lock", LOCK_S)
+    lock = FileLock(f"{file}.lock")
+    held = f"tracking.uri: {uri}: another job opens it and holds {lock.lock_file}"
+    try:
+        with said_if_slow(f"{held}; waiting for up to {LOCK_S} s"):
+            lock.acquire(LOCK_S)
+    except Timeout:
+        raise UserError(f"{held}, for {LOCK_S} s now; end that job, or {OTHERS}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _connect(uri: str) -> None:
-    """Raises what is wrong with a database at once, which MLflow tries for minutes."""
+    """Raises what is wrong with a database at once, which MLflow tries for minutes.
+
+    On a thread that does not keep the job from ending: some drivers know no time-out, and those of
+    others do not count from a connection on.
+    """
+    done: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            _look(uri)
+            done.set_result(None)
+        except Exception as error:
+            done.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        done.result(CONNECT_S)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {CONNECT_S} s") from None
+
+
+def _look(uri: str) -> None:
     engine = sqlalchemy.create_engine(uri)
     try:
         sqlalchemy.inspect(engine).get_table_names()

@@ -112,21 +112,9 @@ def track(
     Raises:
         UserError: if the store does not answer; see `open_experiment`.
     """
-    experiment = open_experiment(config)
-    found = _search(config, experiment, key) if key else []
-    resumed = {"resumed": "true"} if found else {}
-    keyed = {RUN_TAG: key} if key else {}
     with using(config.uri):
-        run = mlflow.start_run(
-            run_id=found[0].info.run_id if found else None,
-            experiment_id=experiment,
-            run_name=name,
-            nested=mlflow.active_run() is not None,
-            tags={**keyed, **tags, **resumed},
-            log_system_metrics=True,
-        )
-        if not found:
-            mlflow.log_params(dict(params))
+        with telling(config.uri):
+            run = _begin(config, name, key, params, tags)
         status = RunStatus.FAILED
         try:
             yield RunLogger(config.uri, run.info.run_id, name)
@@ -135,12 +123,40 @@ def track(
             status = RunStatus.KILLED
             raise
         finally:
-            mlflow.end_run(RunStatus.to_string(status))
+            with telling(config.uri):
+                mlflow.end_run(RunStatus.to_string(status))
+
+
+def _begin(
+    config: TrackingConfig,
+    name: str,
+    key: str | None,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+) -> mlflow.ActiveRun:
+    """Opens the run of a key, or a new one."""
+    experiment = open_experiment(config)
+    found = _search(config, experiment, key) if key else []
+    resumed = {"resumed": "true"} if found else {}
+    keyed = {RUN_TAG: key} if key else {}
+    run = mlflow.start_run(
+        run_id=found[0].info.run_id if found else None,
+        experiment_id=experiment,
+        run_name=name,
+        nested=mlflow.active_run() is not None,
+        tags={**keyed, **tags, **resumed},
+        log_system_metrics=True,
+    )
+    if not found:
+        mlflow.log_params(dict(params))
+    return run
 
 
 def find_finished(config: TrackingConfig, key: str) -> RunLogger | None:
     """The run of a key if it has ended well."""
-    for run in _search(config, open_experiment(config), key):
+    with telling(config.uri):
+        found = _search(config, open_experiment(config), key)
+    for run in found:
         if run.info.status == RunStatus.to_string(RunStatus.FINISHED):
             return RunLogger(config.uri, run.info.run_id, run.info.run_name)
     return None

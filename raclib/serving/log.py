@@ -13,6 +13,7 @@ from mlflow.models import ModelSignature
 from torch import Tensor
 
 from raclib.corpus.urls import without_secrets
+from raclib.run.store import telling
 from raclib.tasks.table.config import TableSettings
 
 
@@ -32,7 +33,7 @@ def log_pyfunc(
         files = {"config": Path(folder, "config.yaml"), "weights": Path(folder, "weights.pt")}
         files["config"].write_text(json.dumps(without_secrets(asdict(config))))
         torch.save(dict(weights), files["weights"])
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), telling(mlflow.get_tracking_uri()):
             # MLflow advises type hints in place of a signature; its hints know no columns.
             warnings.simplefilter("ignore")
             mlflow.pyfunc.log_model(

@@ -10,6 +10,7 @@ import torch
 from mlflow.exceptions import MlflowException
 
 from raclib.corpus import Corpus
+from raclib.corpus.retry import said_if_slow
 from raclib.errors import UserError
 from raclib.ingest.keys import KeyTransform
 from raclib.tasks.amazon.rekey import rekey_reviews, review_keys_of, rule_of
@@ -60,7 +61,8 @@ def trained_metric(uri: str, transform: KeyTransform) -> np.ndarray:
         UserError: if there is none, its reader has no metric, or it read keys of another width.
     """
     try:
-        folder = mlflow.artifacts.download_artifacts(uri)
+        with said_if_slow(f"metric_of: {uri}: no answer yet; MLflow tries for some four minutes"):
+            folder = mlflow.artifacts.download_artifacts(uri)
     except (MlflowException, OSError) as error:
         raise UserError(
             f"metric_of: {uri}: no such model: {error}; give runs:/<id>/model"

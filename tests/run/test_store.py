@@ -1,6 +1,7 @@
 """The store of runs: where it lies, what is refused before work starts, jobs that come at once."""
 
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,10 +11,12 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
+from raclib.corpus import retry
 from raclib.errors import PassingError, UserError
 from raclib.run import store
 from raclib.run.config import TrackingConfig
@@ -90,6 +93,49 @@ def test_a_store_that_does_not_answer_is_one_line(uri, reason, tmp_path):
     (tmp_path / "notes.txt").write_text("notes " * 200)
     uri, reason = uri.format(folder=tmp_path), reason.format(folder=tmp_path)
     assert refused(TrackingConfig(uri)) == f"tracking.uri: {uri}: {reason}; {OTHERS}"
+
+
+@pytest.fixture(params=["accepts", "accepts no more"])
+def silent(request):
+    """The port of a server that never answers, or does not even take a connection."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        waiting = []
+        while request.param == "accepts no more":
+            waiting.append(socket.socket())
+            waiting[-1].settimeout(0.2)
+            try:
+                waiting[-1].connect(server.getsockname())
+            except TimeoutError:
+                break
+        yield server.getsockname()[1]
+        for connection in waiting:
+            connection.close()
+
+
+def test_a_database_that_never_answers_is_one_line(silent, monkeypatch):
+    monkeypatch.setattr(store, "CONNECT_S", 0.5)
+    uri = f"postgresql+psycopg://127.0.0.1:{silent}/runs"
+    assert refused(TrackingConfig(uri)) == f"tracking.uri: {uri}: no answer within 0.5 s; {OTHERS}"
+
+
+def test_a_server_that_never_answers_is_one_line(silent, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    uri = f"http://127.0.0.1:{silent}"
+    message = refused(TrackingConfig(uri))
+    assert message.startswith(f"tracking.uri: {uri}: no MLflow server answers, ")
+    assert message.endswith(f"; start it; {OTHERS}")
+
+
+def test_who_holds_the_lock_of_a_store_is_said_and_waited_for(config, monkeypatch, capsys):
+    monkeypatch.setattr(store, "LOCK_S", 1)
+    monkeypatch.setattr(retry, "QUIET_S", 0.1)
+    lock = config.uri.removeprefix("sqlite:///") + ".lock"
+    held = f"tracking.uri: {config.uri}: another job opens it and holds {lock}"
+    with FileLock(lock):
+        assert refused(config) == f"{held}, for 1 s now; end that job, or {OTHERS}"
+    assert capsys.readouterr().err == f"{held}; waiting for up to 1 s\n"
+    assert open_store(config) == config
 
 
 def test_a_deleted_experiment_is_one_line(config):
@@ -211,11 +257,11 @@ def test_a_bug_in_what_is_logged_stays_one(config):
 
 
 def test_a_store_that_does_not_answer_yet_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(store, "QUIET_S", 0.01)
+    monkeypatch.setattr(retry, "QUIET_S", 0.01)
     with telling("http://host"):
         time.sleep(0.3)
     assert "tracking.uri: http://host: no answer yet" in capsys.readouterr().err
-    monkeypatch.setattr(store, "QUIET_S", 0.1)
+    monkeypatch.setattr(retry, "QUIET_S", 0.1)
     with telling("http://host"):
         pass
     time.sleep(0.3)
