@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pyarrow.fs import PyFileSystem
 
 from raclib.corpus import files
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.corpus import Corpus, open_corpus
 from raclib.corpus.gather import Array
 from raclib.corpus.manifest import TIME, Field
+from raclib.corpus.stream import StoreHandler
 from raclib.corpus.writer import CorpusWriter
 from raclib.errors import UserError
 
@@ -86,7 +88,8 @@ def _batches(corpus: Corpus, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def _open_table(table: str) -> ds.Dataset:
-    fs, path = files.resolve(files.normalise(table))
+    uri = files.normalise(table)
+    path = files.resolve(uri)[1]
     ending = path.rpartition(".")[2]
     if ending not in ("parquet", "arrow", "feather"):
         raise UserError(f"{table}: give a .parquet, .arrow or .feather file")
@@ -94,7 +97,7 @@ def _open_table(table: str) -> ds.Dataset:
         if files.ask(table, "info")["type"] != "file":
             raise FileNotFoundError(path)
         try:
-            return ds.dataset(path, format=ending, filesystem=fs)
+            return ds.dataset(path, format=ending, filesystem=PyFileSystem(StoreHandler(uri)))
         except pa.ArrowInvalid as error:
             raise OSError(f"cannot be read: {error}") from error
 

@@ -8,6 +8,7 @@ import requests
 from urllib3.exceptions import HTTPError
 from xxhash import xxh3_64_hexdigest
 
+from raclib.corpus.retry import said_if_slow
 from raclib.corpus.urls import public_name
 from raclib.ingest.identity import ETAG
 
@@ -39,8 +40,10 @@ def version_of(copy: Path) -> dict[str, Any]:
 def ask(url: str) -> dict[str, Any]:
     """What a server says of a file without sending it: `num_bytes` and `etag`, where it does."""
     try:
-        # Not HEAD, for which an address is not signed.
-        with requests.get(url, headers=IDENTITY, stream=True, timeout=ASK_S) as response:
+        with said_if_slow(f"{public_name(url)}: no answer yet; waiting for up to {ASK_S} s"):
+            # Not HEAD, for which an address is not signed.
+            response = requests.get(url, headers=IDENTITY, stream=True, timeout=ASK_S)
+        with response:
             response.raise_for_status()
             length, version = response.headers.get("Content-Length"), version_in(response)
     except (requests.RequestException, HTTPError):

@@ -12,12 +12,14 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from raclib.corpus.retry import said_if_slow
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.copies import IDENTITY, kept_copy, places, version_in
 
 CHUNK_BYTES = 2**20
-TIMEOUT_S = 60
+TIMEOUT_S = 20
+NUM_RETRIES = 3
 
 
 def download(url: str, folder: Path) -> Path:
@@ -57,7 +59,10 @@ def download(url: str, folder: Path) -> Path:
 def _continue(session: requests.Session, url: str, file: BinaryIO, tag: Path) -> None:
     """Appends to a file what is missing of it."""
     start = file.tell()
-    with session.get(url, headers=_headers(start, tag), stream=True, timeout=TIMEOUT_S) as response:
+    most_s = (NUM_RETRIES + 1) * TIMEOUT_S
+    with said_if_slow(f"{public_name(url)}: no answer yet; asked again for up to {most_s} s"):
+        response = session.get(url, headers=_headers(start, tag), stream=True, timeout=TIMEOUT_S)
+    with response:
         content_range = response.headers.get("Content-Range", "")
         if response.status_code == 416 and content_range == f"bytes */{start}":
             return
@@ -115,7 +120,10 @@ def _append(response: requests.Response, file: BinaryIO, name: str) -> None:
 def _session() -> requests.Session:
     session = requests.Session()
     retry = Retry(
-        total=3, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), raise_on_status=False
+        total=NUM_RETRIES,
+        backoff_factor=0.5,
+        status_forcelist=(429, 502, 503, 504),
+        raise_on_status=False,
     )
     session.mount("https://", HTTPAdapter(max_retries=retry))
     session.mount("http://", HTTPAdapter(max_retries=retry))

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from raclib.arrays import Arrays
 from raclib.corpus import Field, ShardInfo, write_field
 from raclib.corpus.atomic import write_atomic
-from raclib.corpus.files import resolve
 from raclib.corpus.manifest import TIME
+from raclib.corpus.stream import open_stream
 from raclib.ingest.schema import RowEncoder
 from raclib.ingest.sort import rows_uri
 from raclib.ingest.staging import ENCODED, Layout, Staging, shard_record
@@ -59,10 +59,10 @@ class ShardEncoder:
 
     def encode_shard(self, shard: int) -> Iterator[int]:
         """Encodes and writes a shard; yields the rows of each step."""
-        fs, path = resolve(rows_uri(self.staging, shard))
+        uri = rows_uri(self.staging, shard)
         columns = [*self.encoder.columns, self.time]
         # Arrays wait in files, not in memory: a shard of wide ones is large.
-        with fs.open(path, "rb") as file, ExitStack() as stack:
+        with open_stream(uri) as file, ExitStack() as stack:
             spools: dict[str, IO[bytes]] = {}
             rows = pq.ParquetFile(file)
             for part in rows.iter_batches(self.encoder.batch_rows, columns=columns):

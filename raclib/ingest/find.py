@@ -9,6 +9,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from raclib.corpus.files import normalise
+from raclib.corpus.retry import retrying
 from raclib.corpus.urls import is_web, public_name
 from raclib.errors import UserError
 from raclib.ingest.locations import file_system, is_local
@@ -52,13 +53,14 @@ def _expand(item: str) -> list[str]:
         fs, path = file_system(uri)
         # Object stores cache listings; another process may have written since.
         fs.invalidate_cache()
-        if fs.isfile(path):
-            return [uri]
-        if fs.isdir(path):
-            return _files_in(fs, path, uri)
-        if not _GLOB.search(path):
-            raise FileNotFoundError
-        found = sorted(name for name in fs.glob(path) if fs.isfile(name))
+        try:
+            is_file = retrying(uri)(fs.info, path)["type"] == "file"
+            return [uri] if is_file else _files_in(fs, path, uri)
+        except FileNotFoundError:
+            if not _GLOB.search(path):
+                raise
+        matching = retrying(uri)(fs.glob, path, detail=True)
+        found = sorted(name for name, info in matching.items() if info["type"] == "file")
     if not found:
         raise UserError(f"{uri}: the glob matches no file; check the path")
     return [_full(fs, name) for name in found]
@@ -67,7 +69,7 @@ def _expand(item: str) -> list[str]:
 def _files_in(fs: AbstractFileSystem, path: str, uri: str) -> list[str]:
     found = [
         name
-        for name in sorted(fs.find(path))
+        for name in sorted(retrying(uri)(fs.find, path))
         if not any(part.startswith((".", "_")) for part in Path(name[len(path) :]).parts)
         and not name.endswith("/")
     ]

@@ -11,6 +11,7 @@ from aiohttp import ClientError, ClientResponseError
 from fsspec import AbstractFileSystem
 
 from raclib.corpus.files import clear_errors
+from raclib.corpus.stream import StoreFile
 from raclib.corpus.urls import is_web, public_name
 from raclib.errors import UserError
 from raclib.ingest.locations import file_system, is_local
@@ -37,8 +38,7 @@ def open_file(uri: str, seekable: bool = False) -> Iterator[BinaryIO]:
         elif is_web(uri):
             opened = _open_web(fs, path, seekable)
         else:
-            # A reader that moves about asks for what it needs; reading ahead would be in vain.
-            opened = fs.open(path, "rb", **({"cache_type": "none"} if seekable else {}))
+            opened = StoreFile(fs, path, is_sequential=not seekable)
         with opened as file:
             yield file
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyarrow.fs import PyFileSystem
 
 from raclib.corpus.atomic import write_atomic
 from raclib.corpus.files import clear_errors, remove_folder, resolve
+from raclib.corpus.stream import StoreHandler
 
 
 def arrow_storage(uri: str) -> tuple[PyFileSystem, str]:
@@ -17,17 +18,11 @@ def arrow_storage(uri: str) -> tuple[PyFileSystem, str]:
     From a URI alone they ask pyarrow, to which `#`, `?`, `%` and a space mean something else
     than to fsspec: settings and checkpoints would lie in two places, rows on some local disk.
     """
-    filesystem, path = resolve(uri)
-    return PyFileSystem(_Handler(filesystem)), path
+    return PyFileSystem(_Handler(uri)), resolve(uri)[1]
 
 
-class _Handler(FSSpecHandler):
-    """fsspec for pyarrow: files are whole or not there, and no name is a pattern."""
-
-    def get_file_info(self, paths: list[str]) -> list[Any]:
-        # Object stores cache listings; workers and controller write side by side.
-        self.fs.invalidate_cache()
-        return super().get_file_info(paths)
+class _Handler(StoreHandler):
+    """Files are whole or not there, and no name is a pattern."""
 
     def create_dir(self, path: str, recursive: bool) -> None:
         # Object stores have no folders: s3fs would make a bucket where there is none.

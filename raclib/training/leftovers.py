@@ -6,12 +6,12 @@ from contextlib import suppress
 
 from raclib.corpus.faults import DamagedError
 from raclib.corpus.files import (
+    ask,
     folders_in,
     list_files,
     read_bytes,
     remove_empty_folders,
     remove_folder,
-    resolve,
 )
 from raclib.errors import UserError
 from raclib.training.checkpoint import PREFIX, STATE_FILE, state_uri
@@ -73,11 +73,10 @@ def _is_json(uri: str) -> bool:
 
 
 def _remove_all_but(run_uri: str, whole: str | None, files: dict[str, int]) -> None:
-    filesystem, path = resolve(run_uri)
     for folder in {name.partition("/")[0] for name in files if "/" in name} - {whole}:
         if folder.startswith(PREFIX):
             remove_folder(f"{run_uri}/{folder}")
     for name in files:
         if name == RECORD or (name.startswith(".") and name.endswith(".tmp") and "/" not in name):
-            filesystem.rm_file(f"{path}/{name}")
+            ask(f"{run_uri}/{name}", "rm_file")
     remove_empty_folders(folders_in(run_uri))
