@@ -4,14 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from raclib.corpus.urls import public_name
 from raclib.errors import UserError
 from raclib.ingest.find import find_files
-from raclib.ingest.identity import describe_file
 from raclib.ingest.readers import open_reader
 from raclib.ingest.unify import conform, unify
 
@@ -82,16 +80,6 @@ class TableFiles:
                 yield batch
         if not num_rows:
             raise UserError(f"{', '.join(map(public_name, self.uris))}: no rows; give some")
-
-    def describe(self) -> dict[str, Any]:
-        """Name, bytes and identity of the files: JSON without absolute paths or credentials.
-
-        Reads files that their store has no ETag for.
-
-        Raises:
-            UserError: if a file cannot be read.
-        """
-        return {"files": [describe_file(uri) for uri in self.uris]}
 
     @cached_property
     def _schemas(self) -> tuple[pa.Schema, ...]:

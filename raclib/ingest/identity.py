@@ -7,7 +7,9 @@ from typing import Any
 import xxhash
 from tqdm import tqdm
 
+from raclib.corpus.retry import retrying
 from raclib.corpus.urls import is_web, public_name
+from raclib.ingest.checksums import kept_checksum
 from raclib.ingest.locations import file_name, file_system, is_local
 from raclib.ingest.opening import BUFFER_BYTES, clear_reading, open_file
 
@@ -15,23 +17,37 @@ CHECKSUM, ETAG = "xxh3_128", "etag"
 SHOWN_AFTER_S = 3
 
 
-def describe_file(uri: str) -> dict[str, Any]:
+def describe_file(uri: str, folder: str) -> dict[str, Any]:
     """Name, bytes and identity of a file: JSON without an absolute path or credentials.
 
     Identity is the store's ETag, or else `xxh3_128`, a checksum of the bytes: the same size says
     nothing, and a time of change is that of a copy.
+
+    Args:
+        uri: As `find_files` gives it.
+        folder: Folder or URI where checksums of local files are kept; see `kept_checksum`.
     """
     name = public_name(uri) if is_web(uri) else file_name(uri)
     with clear_reading(uri):
         fs, path = file_system(uri)
-        info = fs.info(path)
-    if not is_local(uri) and info.get("ETag") and info.get("size") is not None:
-        return {"name": name, "num_bytes": info["size"], ETAG: info["ETag"].strip('"')}
+        info = retrying(name)(fs.info, path)
+    size = info.get("size")
+    if is_local(uri):
+        checksum = kept_checksum(uri, folder, lambda: _read_whole(uri, size)[0])
+        return {"name": name, "num_bytes": size, CHECKSUM: checksum}
+    if info.get("ETag") and size is not None:
+        return {"name": name, "num_bytes": size, ETAG: info["ETag"].strip('"')}
+    checksum, num_bytes = _read_whole(uri, size)
+    return {"name": name, "num_bytes": num_bytes, CHECKSUM: checksum}
+
+
+def _read_whole(uri: str, size: int | None) -> tuple[str, int]:
+    """The checksum of a file and its bytes, whose number servers may not tell before."""
     checksum = xxhash.xxh3_128()
     with (
         open_file(uri) as file,
         tqdm(
-            total=info.get("size"),
+            total=size,
             desc=f"checking {file_name(uri)}",
             unit="B",
             unit_scale=True,
@@ -41,7 +57,7 @@ def describe_file(uri: str) -> dict[str, Any]:
         while chunk := file.read(BUFFER_BYTES):
             checksum.update(chunk)
             progress.update(len(chunk))
-    return {"name": name, "num_bytes": int(progress.n), CHECKSUM: checksum.hexdigest()}
+    return checksum.hexdigest(), int(progress.n)
 
 
 def is_files(value: Any) -> bool:

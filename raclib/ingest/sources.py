@@ -55,13 +55,13 @@ def describe_files(uris: Sequence[str], folder: str, is_published: bool) -> dict
 
     Args:
         uris: As `find_files` gives them.
-        folder: Where copies of files of the web are kept.
+        folder: Where copies of files of the web are kept, and checksums of others.
         is_published: Whether there is a corpus of them: then what was not copied, or was copied on
             another machine, is not downloaded, and its server's word is taken for what it is.
     """
     return {
         "files": [
-            _describe_web(uri, folder, is_published) if is_web(uri) else describe_file(uri)
+            _describe_web(uri, folder, is_published) if is_web(uri) else describe_file(uri, folder)
             for uri in uris
         ]
     }
@@ -78,7 +78,7 @@ def _describe_web(url: str, folder: str, is_published: bool) -> dict[str, Any]:
         copy: Path | None = download(url, _local(folder))
     else:
         copy = kept_copy(url, path) if path else None
-    said = {**describe_file(str(copy)), **version_of(copy)} if copy else ask(url)
+    said = {**describe_file(str(copy), folder), **version_of(copy)} if copy else ask(url)
     return {**said, "name": public_name(url)}
 
 

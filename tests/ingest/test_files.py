@@ -22,6 +22,7 @@ import pytest
 from raclib.errors import UserError
 from raclib.ingest import text
 from raclib.ingest.files import TableFiles
+from raclib.ingest.identity import describe_file
 
 NUM_ROWS = 3000
 AWKWARD = ["a b", "a#b", "a%20b", "a?b", "a[b]c", "a*b", "ä-Ωя", "a::b", "x:y"]
@@ -180,7 +181,7 @@ def test_awkward_names(table, tmp_path, name, ending):
     path = _write(folder / f"{name}{ending}", table)
     assert _read(path)["label"].equals(table["label"])
     assert _read(folder)["label"].equals(table["label"])
-    assert TableFiles.find(path).describe()["files"][0]["name"] == path.name
+    assert describe_file(str(path), str(tmp_path / "kept"))["name"] == path.name
 
 
 def test_paths_do_not_depend_on_the_working_directory(table, tmp_path, monkeypatch):
@@ -352,11 +353,11 @@ def test_files_are_picklable_and_keep_their_schema(table, tmp_path):
 
 def test_description_says_what_was_read(table, tmp_path):
     path = _write(tmp_path / "t.csv", table)
-    (before,) = TableFiles.find(path).describe()["files"]
+    before = describe_file(str(path), str(tmp_path / "kept"))
     assert before["name"] == "t.csv" and before["num_bytes"] == path.stat().st_size
     data = path.read_bytes()
     path.write_bytes(data[:-2] + b"7\n")
-    (after,) = TableFiles.find(path).describe()["files"]
+    after = describe_file(str(path), str(tmp_path / "kept"))
     assert after["num_bytes"] == before["num_bytes"] and after != before
     assert str(tmp_path) not in json.dumps(after)
 
@@ -508,7 +509,7 @@ def test_s3(table, bucket, ending, tmp_path):
         files = TableFiles.find(f"{uri}/{ending}/{name}/{name}{ending}")
         assert pa.Table.from_batches(files.batches(["label"])).equals(table.select(["label"]))
         assert TableFiles.find(f"{uri}/{ending}/{name}") == files
-    (found,) = files.describe()["files"]
+    found = describe_file(files.uris[0], str(tmp_path / "kept"))
     assert found["num_bytes"] == len(data) and len(found["etag"]) == 32
     assert found["name"] == f"ä-Ωя{ending}"
     assert len(TableFiles.find(f"{uri}/{ending}/*/*{ending}").uris) == 6
@@ -566,16 +567,16 @@ def test_web(table, web, tmp_path, ending):
         f"http://me:secret@{host}/a b/etag{ending}",
     ):
         assert _read(url)["text"].equals(table["text"])
-        (found,) = TableFiles.find(url).describe()["files"]
+        found = describe_file(url, str(tmp_path / "kept"))
         assert "secret" not in json.dumps(found)
         assert found["num_bytes"] == len(data)
         assert found["etag"] == "version-1"
     files[f"/t{ending}"] = data
-    (found,) = TableFiles.find(f"http://me:secret@{host}/t{ending}").describe()["files"]
+    found = describe_file(f"http://me:secret@{host}/t{ending}", str(tmp_path / "kept"))
     assert found == {
         "name": f"http://{host}/t{ending}",
         "num_bytes": len(data),
-        "xxh3_128": TableFiles.find(tmp_path).describe()["files"][0]["xxh3_128"],
+        "xxh3_128": describe_file(str(tmp_path / f"t{ending}"), str(tmp_path / "kept"))["xxh3_128"],
     }
 
 

@@ -1,13 +1,16 @@
 """What is known of files: enough to tell any two apart, and no secret."""
 
 import json
+import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from raclib.errors import UserError
+from raclib.ingest import checksums
 from raclib.ingest.identity import changed_file
 from raclib.ingest.sources import FileSource, describe_files, fetch_files
 
@@ -34,6 +37,45 @@ def test_local_files_of_one_size_are_told_apart(tmp_path, names):
     assert changed_file(describe(first, second), describe(second, first)) == second.name
     assert changed_file(describe(first), describe(first)) is None
     assert str(tmp_path) not in json.dumps(describe(first))
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Files count as old enough for their times to tell of a change."""
+    monkeypatch.setattr(checksums, "RACY_S", -1.0)
+
+
+def test_a_file_that_nobody_touched_is_not_read_again(tmp_path, settled):
+    path, folder = write(tmp_path / "a", "as it was"), str(tmp_path / "kept")
+    before = describe(path, folder=folder)
+    (record,) = (tmp_path / "kept").iterdir()
+    record.write_text(record.read_text().replace(before["files"][0]["xxh3_128"], "0" * 32))
+    assert describe(path, folder=folder)["files"][0]["xxh3_128"] == "0" * 32
+
+
+@pytest.mark.parametrize("how", ["in place", "with its time put back", "by another file"])
+def test_a_mended_file_of_one_size_is_noticed(tmp_path, settled, how):
+    path, folder = write(tmp_path / "a", "as it was"), str(tmp_path / "kept")
+    before, times = describe(path, folder=folder), path.stat()
+    time.sleep(0.05)  # longer than a tick of the clock by which files are dated
+    if how == "by another file":
+        write(tmp_path / "b", "as it is ").replace(path)
+    else:
+        path.write_text("as it is ")
+    if how != "in place":
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for _ in range(2):
+        assert changed_file(before, describe(path, folder=folder)) == "a"
+
+
+def test_a_file_written_a_moment_ago_may_be_written_again_in_that_moment(tmp_path):
+    describe(write(tmp_path / "a", "a"), folder=str(tmp_path / "kept"))
+    assert not (tmp_path / "kept").exists()
+
+
+def test_checksums_are_taken_where_none_can_be_kept(tmp_path, settled):
+    path, folder = write(tmp_path / "a", "a"), write(tmp_path / "file", "")
+    assert describe(path, folder=f"{folder}/kept") == describe(path, folder=str(tmp_path / "kept"))
 
 
 def test_a_file_given_twice_is_refused(tmp_path):
