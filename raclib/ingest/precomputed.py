@@ -1,11 +1,17 @@
 """Embeddings that were made before, read instead of encoding."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from raclib.errors import UserError
 from raclib.ingest.config import EncoderConfig
+from raclib.ingest.identity import describe_file
 
 MINILM_DIM = 384
+PRECOMPUTED = "precomputed"
+"""What a corpus calls the file of embeddings that it was made of."""
 
 
 class PrecomputedEmbeddings:
@@ -18,7 +24,7 @@ class PrecomputedEmbeddings:
         UserError: if it is not such a file.
     """
 
-    revision = "precomputed"
+    revision = PRECOMPUTED
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -52,3 +58,24 @@ class PrecomputedEmbeddings:
     def read(self, lines: np.ndarray) -> np.ndarray:
         """Embeddings `[N, dim]`, float32, of lines `[N]`."""
         return self._rows[lines].astype(np.float32)
+
+
+def describe_precomputed(config: EncoderConfig, folder: str, is_published: bool) -> dict[str, Any]:
+    """What a file of embeddings is known by, as `describe_files` describes those of rows.
+
+    Args:
+        config: May name a file, with an absolute path.
+        folder: Where checksums are kept.
+        is_published: Whether there is a corpus, which goes on without the file.
+
+    Returns:
+        `{"precomputed": {"files": [...]}}`; empty where no file is named, or needed and there.
+
+    Raises:
+        UserError: if it is no file of embeddings.
+    """
+    file = config.precomputed
+    if not file or (is_published and not Path(file).exists()):
+        return {}
+    PrecomputedEmbeddings(file)
+    return {PRECOMPUTED: {"files": [describe_file(file, folder)]}}

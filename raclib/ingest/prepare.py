@@ -16,6 +16,7 @@ from raclib.ingest.encode import ShardEncoder, ShardEncoderActor, encoded_fields
 from raclib.ingest.identity import changed_file, is_files
 from raclib.ingest.key_shards import KeyWriter, finished_shards, key_field, keyed_by, read_sample
 from raclib.ingest.keys import KEY_FIT, TRANSFORM
+from raclib.ingest.precomputed import PRECOMPUTED
 from raclib.ingest.schema import Recipe, RowEncoder
 from raclib.ingest.sort import sort_rows
 from raclib.ingest.staging import ENCODED, Layout, Staging
@@ -65,6 +66,8 @@ def _check_inputs(corpus: Corpus, request: dict[str, Any]) -> dict[str, Any]:
     rest = {}
     for name, wanted in request.items():
         found = corpus.provenance.get(name, {})
+        if name == PRECOMPUTED and not found:
+            continue  # what is in the corpus was encoded; the file is taken to hold the same
         if not (is_files(found) and is_files(wanted)):
             rest[name] = wanted
         elif file := changed_file(found, wanted):

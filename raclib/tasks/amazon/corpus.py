@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from raclib.ingest.config import date_to_ms
 from raclib.ingest.embedding import LINE, TextEmbedder
 from raclib.ingest.encoders import check_encoder, describe_encoder
 from raclib.ingest.keys import KeyTransform, describe_keys
-from raclib.ingest.precomputed import PrecomputedEmbeddings
+from raclib.ingest.precomputed import PrecomputedEmbeddings, describe_precomputed
 from raclib.ingest.prepare import prepare
 from raclib.ingest.sources import FileSource
 from raclib.ingest.staging import Layout, Staging
@@ -102,20 +102,17 @@ class ReviewRecipe:
         self.corpus_uri, self.rows_per_shard = config.corpus_uri, config.rows_per_shard
         self.cutoff = date_to_ms(config.rule.cutoff)
 
-    @cached_property
-    def _precomputed(self) -> PrecomputedEmbeddings | None:
-        return PrecomputedEmbeddings(file) if (file := self.encoder.precomputed) else None
-
     @property
     def _downloads(self) -> str:
         return f"{self.config.storage_path}/downloads"
 
     def describe(self, is_published: bool) -> dict[str, Any]:
-        """Encoder, keys, cutoff, reviews."""
+        """Encoder, keys, cutoff, files of reviews and of embeddings."""
         request = {
             "encoder": describe_encoder(self.encoder),
             "key": describe_keys(self.config.key),
             "cutoff": self.config.rule.cutoff,
+            **describe_precomputed(self.encoder, self._downloads, is_published),
         }
         if self.config.key.kind == "supervised":
             request["rule"] = asdict(self.config.rule)
@@ -131,14 +128,13 @@ class ReviewRecipe:
         return {}
 
     def fetch(self) -> "FileSource | GeneratedSource":
-        """The reviews; a file of embeddings is looked at first."""
-        _ = self._precomputed
+        """The reviews."""
         return choose_source(self.config).fetch(self._downloads)
 
     def check(self, layout: Layout) -> None:
         """There must be an embedding for each line."""
-        if self._precomputed:
-            self._precomputed.check(layout.num_lines, self.encoder, "reviews")
+        if file := self.encoder.precomputed:
+            PrecomputedEmbeddings(file).check(layout.num_lines, self.encoder, "reviews")
 
     def fit_encoder(self, staging: Staging, layout: Layout) -> ReviewEncoder:
         """The encoder; nothing of it is fitted."""

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from raclib.arrays import Arrays
 from raclib.corpus import Corpus
-from raclib.corpus.files import normalise, resolve
+from raclib.corpus.files import normalise
+from raclib.corpus.stream import open_stream
 from raclib.errors import UserError
 from raclib.ingest.columns import Column, choose_columns
 from raclib.ingest.encode import sample_rows
@@ -21,7 +22,7 @@ from raclib.ingest.files import TableFiles
 from raclib.ingest.find import find_files
 from raclib.ingest.guards import delay_bias, given_away
 from raclib.ingest.keys import KeyTransform, describe_keys
-from raclib.ingest.precomputed import PrecomputedEmbeddings
+from raclib.ingest.precomputed import PrecomputedEmbeddings, describe_precomputed
 from raclib.ingest.prepare import prepare
 from raclib.ingest.rows import save_schema
 from raclib.ingest.show import new_classes, show_columns, show_labels
@@ -140,6 +141,7 @@ class TableRecipe:
             "cutoff": self.config.cutoff,
             "roles": asdict(self.roles),
             "columns": asdict(self.config.columns),
+            **describe_precomputed(self.encoder, self._downloads, is_published),
         }
         if self.config.data or not is_published:
             request["data"] = describe_files(self._given, self._downloads, is_published)
@@ -166,10 +168,8 @@ class TableRecipe:
 
     def check(self, layout: Layout) -> None:
         """There must be an embedding for each row that was read."""
-        if self.encoder.precomputed:
-            PrecomputedEmbeddings(self.encoder.precomputed).check(
-                layout.num_lines, self.encoder, "files"
-            )
+        if file := self.encoder.precomputed:
+            PrecomputedEmbeddings(file).check(layout.num_lines, self.encoder, "files")
 
     def fit_encoder(self, staging: Staging, layout: Layout) -> TableEncoder:
         """The encoding, fitted on a sample of rows whose label was known at the cutoff."""
@@ -225,10 +225,9 @@ def read_sorted(staging: Staging, layout: Layout, rows: np.ndarray) -> pa.Table:
 def _read_parts(staging: Staging, layout: Layout, rows: np.ndarray) -> Iterator[pa.Table]:
     start = 0
     for shard, num_rows in enumerate(layout.num_rows):
-        fs, path = resolve(rows_uri(staging, shard))
         wanted = rows[(rows >= start) & (rows < start + num_rows)]
         if len(wanted):
-            with fs.open(path, "rb") as file:
+            with open_stream(rows_uri(staging, shard)) as file:
                 for part in pq.ParquetFile(file).iter_batches(65_536):
                     mine = wanted[(wanted >= start) & (wanted < start + len(part))] - start
                     yield pa.table(part.take(pa.array(mine)))

@@ -207,6 +207,32 @@ def test_malformed_reviews_are_counted_and_precomputed_rows_go_by_line(tmp_path)
     assert corpus.provenance["encoder_revision"] == "precomputed"
 
 
+def test_other_embeddings_of_one_shape_are_told(tmp_path):
+    reviews, file = write_reviews(tmp_path / "a", days(-2, -1), ["x", "y"]), tmp_path / "rows.npy"
+    np.save(file, np.zeros((2, 32), np.float16))
+    encoder = ReviewEncoderConfig(dim=32, precomputed=str(file))
+    config = config_of(tmp_path, generated=None, reviews=reviews, encoder=encoder)
+    corpus = prepare_reviews(config)
+    np.save(file, np.ones((2, 32), np.float16))
+    with pytest.raises(UserError) as error:
+        prepare_reviews(config)
+    assert str(error.value) == (
+        f"{corpus.uri}: rows.npy: precomputed changed since corpus version 1 was made; give "
+        "another --corpus, or append"
+    )
+    file.unlink()
+    assert prepare_reviews(config).version == 1, "a corpus that is there needs it no more"
+
+
+def test_embeddings_that_come_after_the_corpus_change_nothing(tmp_path):
+    reviews, file = write_reviews(tmp_path / "a", days(-2, -1), ["x", "y"]), tmp_path / "rows.npy"
+    config = config_of(tmp_path, generated=None, reviews=reviews)
+    prepare_reviews(config)
+    np.save(file, np.zeros((2, 32), np.float16))
+    encoder = ReviewEncoderConfig(dim=32, precomputed=str(file))
+    assert prepare_reviews(replace(config, encoder=encoder)).version == 1
+
+
 def test_keys_are_fitted_on_rows_before_the_cutoff_only(tmp_path):
     before = [f"word{index % 7} word{index % 5} word{index}" for index in range(40)]
     times = days(*range(-40, 0), *range(40))
