@@ -33,6 +33,7 @@ from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.corpus import TEXTS
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, build_model
+from raclib.tasks.amazon.reviews import check_times
 from raclib.tasks.table.reader import BaseAnswers, TableReader
 
 SIGNATURE = ModelSignature(
@@ -88,8 +89,12 @@ class ReviewModel(PythonModel):
             model_input: Columns title, text, timestamp (ms since 1970), helpful_vote and
                 verified_purchase. Rows of the corpus strictly earlier than a review are its memory.
             params: Not used.
+
+        Raises:
+            UserError: if a timestamp is in another unit.
         """
         time = model_input["timestamp"].to_numpy(np.int64)
+        check_times(time)
         texts = {name: list(model_input[name]) for name in TEXTS}
         # As the corpus holds them, so that a stored review and a new one are treated alike.
         embedding = self.encoder.encode(texts).astype(np.float16)

@@ -63,6 +63,10 @@ def test_a_loaded_model_predicts_reviews_as_the_trained_one_does(
         loaded = mlflow.pyfunc.load_model(f"runs:/{logger.run_id}/model")
     reviews = take_reviews(tiny_config, slice(1500, 1600))
     np.testing.assert_allclose(loaded.predict(reviews), expected, atol=1e-3)
+    seconds = reviews.reset_index(drop=True)
+    seconds.loc[3, "timestamp"] = 10**9
+    with pytest.raises(UserError, match=r"^row 3: timestamp: seconds\? give milliseconds$"):
+        loaded.predict(seconds)
 
 
 @pytest.fixture(scope="module")

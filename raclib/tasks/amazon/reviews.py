@@ -127,19 +127,29 @@ def _reason(error: ValidationError, line: bytes) -> str:
     first = error.errors(include_context=False, include_url=False)[0]
     if first["type"] == "json_invalid":
         return "line too long" if len(line) >= MAX_LINE_BYTES else "not valid JSON"
-    if first["loc"] == ("timestamp",) and (unit := _unit_of(first["input"])):
-        return f"timestamp: {unit}? give milliseconds"
+    if first["loc"] == ("timestamp",) and (said := _why_no_time(first["input"])):
+        return said
     message = first["msg"][0].lower() + first["msg"][1:]
     return ": ".join([*map(str, first["loc"]), message])
 
 
-def _unit_of(value: object) -> str | None:
-    """What a whole number counts that is no time of our days in milliseconds."""
+def check_times(time_N: np.ndarray) -> None:
+    """Raises UserError where a time, int64, is none that reviews are read with."""
+    is_wrong_N = (time_N < MIN_TIMESTAMP_MS) | (time_N > MAX_TIMESTAMP_MS)
+    if is_wrong_N.any():
+        row = int(is_wrong_N.argmax())
+        time = int(time_N[row])
+        why = f"timestamp: {time} is not between 1973 and 2100; give milliseconds"
+        raise UserError(f"row {row}: {_why_no_time(time) or why}")
+
+
+def _why_no_time(value: object) -> str | None:
+    """What is wrong with a whole number that counts something else than milliseconds."""
     if not isinstance(value, int):
         return None
     for unit, factor in UNITS.items():
         if MIN_TIMESTAMP_MS <= value * factor <= MAX_TIMESTAMP_MS:
-            return unit
+            return f"timestamp: {unit}? give milliseconds"
     return None
 
 
