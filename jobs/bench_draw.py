@@ -15,7 +15,7 @@ from tqdm import tqdm
 from raclib.bench.draw import Case, KeyType, device_name, measure
 from raclib.errors import UserError
 from raclib.run.cli import one_line_errors
-from raclib.run.config import TrackingConfig
+from raclib.run.config import TrackingConfig, refuse_empty
 from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, track
 
@@ -52,6 +52,11 @@ def run(
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"device is {device} but no GPU is to be seen: use --device cpu")
+    refuse_empty(num_keys=num_keys, batch=batch, slots=slots, dtypes=dtypes)
+    if max(slots) > min(num_keys):
+        raise UserError(
+            f"slots: {max(slots)} is above num_keys {min(num_keys)}; no row is drawn twice"
+        )
     tracking = open_store(tracking)
     sizes = list(product(num_keys, batch, slots, dtypes))
     cases = [Case(k, b, s, width, dtype, temperature, device) for k, b, s, dtype in sizes]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jsonargparse.typing import NonNegativeInt
 
 from raclib.errors import UserError
 from raclib.evaluation import drift
@@ -38,7 +39,7 @@ class BenchDriftConfig:
     """Recipes of train_table.py and their tables, such as {configs/table_a.yaml: a.parquet}."""
     reviews: dict[str, str | None] = field(default_factory=dict)
     """Recipes of train_amazon.py and their reviews; null where the recipe generates them."""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    seeds: list[NonNegativeInt] = field(default_factory=lambda: [0, 1, 2])
     """Seeds of each."""
     override: dict[str, Any] = field(default_factory=dict)
     """Options given to every run, for example {retrieval.num_draws: 16}: an ablation. Give it a

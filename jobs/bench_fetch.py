@@ -21,7 +21,7 @@ from raclib.corpus import Corpus
 from raclib.corpus.manifest import MAX_ROWS
 from raclib.run.cli import one_line_errors
 from raclib.run.cluster import connect
-from raclib.run.config import TrackingConfig
+from raclib.run.config import TrackingConfig, refuse_empty
 from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, track
 
@@ -54,6 +54,7 @@ def run(
         seconds: Time for each contender and kind of batch.
         tracking: Where MLflow keeps the run.
     """
+    refuse_empty(row_bytes=row_bytes, batch_rows=batch_rows)
     tracking = open_store(tracking)
     connect(1)
     found: list[fetch.Measurement] = []

@@ -20,9 +20,10 @@ from raclib.bench import fetch, scaling
 from raclib.bench.capacity import FetchRates, Workload, plan_table
 from raclib.bench.scaling import Setting
 from raclib.corpus import CorpusStore
+from raclib.errors import UserError
 from raclib.run.cli import main, parse
 from raclib.run.cluster import connect
-from raclib.run.config import TrackingConfig
+from raclib.run.config import TrackingConfig, refuse_empty
 from raclib.run.paths import resolve
 from raclib.run.shared import check_shared, check_tracking
 from raclib.run.store import open_store
@@ -34,6 +35,7 @@ from raclib.training.fit import fit
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart_paper.yaml"
 NUM_SHARDS = 12
+MIN_POINTS = 4  # of which two are warm-up
 LOG_EVERY = 5  # steps; a point costs the time of a call to MLflow
 
 
@@ -71,11 +73,16 @@ class ScalingConfig:
         default_factory=lambda: TrackingConfig(experiment="benchmarks")
     )
 
+    def __post_init__(self) -> None:
+        refuse_empty(nodes=self.nodes, servers=self.servers, workers=self.workers)
+        refuse_empty(plan_nodes=self.plan_nodes)
+
 
 def run(config: ScalingConfig) -> None:
     """Measures every setting; prints and logs the table."""
     config = resolve(config)
     config.plan.check_nodes(min(config.plan_nodes))
+    check_steps(config)
     tracking = open_store(config.tracking)
     folder = f"bench_scaling/{pd.Timestamp.now():%Y%m%dT%H%M%S}"
     follow = partial(track, tracking, key=None, tags=environment_tags())
@@ -97,6 +104,17 @@ def run(config: ScalingConfig) -> None:
         log.log_table(table, "scaling")
         log.log_table(plan.reset_index(names="quantity"), "plan")
         log.log_figure(scaling.plot(table), "scaling")
+
+
+def check_steps(config: ScalingConfig) -> None:
+    """Refuses a training of too few steps to be timed."""
+    job = parse(AmazonConfig, Path(config.job), [])
+    steps = config.epochs * (job.split.train_examples // job.train.batch_size)
+    if steps < LOG_EVERY * MIN_POINTS:
+        raise UserError(
+            f"epochs: {config.epochs} of {config.job} make {steps} steps; a time needs "
+            f"{LOG_EVERY * MIN_POINTS}: give more"
+        )
 
 
 def clusters(config: ScalingConfig) -> Iterator[int]:

@@ -15,7 +15,7 @@ from raclib.bench.draw import device_name
 from raclib.bench.memory import Case
 from raclib.errors import UserError
 from raclib.run.cli import main
-from raclib.run.config import TrackingConfig
+from raclib.run.config import TrackingConfig, refuse_empty
 from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, flatten, track
 
@@ -41,6 +41,15 @@ class SweepConfig:
     tracking: TrackingConfig = field(
         default_factory=lambda: TrackingConfig(experiment="benchmarks")
     )
+
+    def __post_init__(self) -> None:
+        refuse_empty(factors=self.factors)
+        most = self.slots * max(self.factors)
+        if most > self.num_keys:
+            raise UserError(
+                f"slots: {self.slots}, multiplied up to {most}, are above num_keys "
+                f"{self.num_keys}; no row is drawn twice"
+            )
 
 
 def run(config: SweepConfig) -> None:

@@ -1,6 +1,7 @@
 """What runs of every task can be told: typed, documented, checked when it is parsed."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +20,13 @@ from raclib.errors import UserError
 TRACKING_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and give a database's to the server"
 )
+
+
+def refuse_empty(**lists: Sequence[object]) -> None:
+    """Raises a UserError for the first setting that is a list of nothing."""
+    for name, values in lists.items():
+        if not values:
+            raise UserError(f"{name}: an empty list; give at least one")
 
 
 @dataclass
@@ -138,7 +146,7 @@ class RunSettings:
     """Name of the run. The same name and storage_path continue an interrupted run."""
     storage_path: str = "runs"
     """Folder or URI for corpora made here, checkpoints and results."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of data, weights, order and draws."""
     num_workers: PositiveInt = 1
     """Ray Train workers."""

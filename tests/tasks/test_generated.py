@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from raclib.errors import UserError
+from raclib.models.mlp import MLPConfig
 from raclib.run.config import EvaluateConfig, RetrievalConfig
 from raclib.tasks.generated import StepTrainConfig
 from raclib.tasks.needle.config import NeedleConfig
@@ -24,9 +25,10 @@ COMMON = {
     "train": StepTrainConfig(batch_size=8, num_steps=5),
     "evaluate": EvaluateConfig(batch_size=8),
 }
+ROTATING = {"dim": 5, "num_bins": 2, "num_recent": 4}
 TASKS = {
     "needle": lambda **changes: NeedleTask(NeedleConfig(**{**COMMON, **changes})),
-    "rotating": lambda **changes: RotatingTask(RotatingConfig(dim=5, **{**COMMON, **changes})),
+    "rotating": lambda **changes: RotatingTask(RotatingConfig(**{**ROTATING, **COMMON, **changes})),
 }
 
 
@@ -90,6 +92,23 @@ def test_fetched_rows_are_those_drawn(make_task):
         expected = torch.cat([values[b, rows_MBS[m, b, s]].float() for values in fields])
         assert torch.equal(item[m, b, s], expected)
     assert item.shape[-1] == task.item_dim
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (RotatingConfig, {"test_examples": 49}, "test_examples: 49 is below num_bins 50"),
+        (RotatingConfig, {"num_recent": 999}, "num_recent: 999 is above history_size"),
+        (RotatingConfig, {"dim": 1}, "dim: 1 has no direction"),
+        (NeedleConfig, {"history_sizes": []}, "history_sizes: an empty list"),
+        (NeedleConfig, {"first_history_size": 1}, "first_history_size: 1 is below"),
+        (NeedleConfig, {"model": MLPConfig(reader="products")}, r"model\.reader: products"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(config, changes, message):
+    settings = {**COMMON, "test_examples": 100, "history_size": 20}
+    with pytest.raises(UserError, match=f"^{message}"):
+        config(**{**settings, **changes})
 
 
 def test_too_small_a_history_is_refused():

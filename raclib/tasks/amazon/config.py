@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from raclib.ingest.config import EncoderConfig, date_to_ms
 from raclib.models.config import PerceiverConfig
@@ -15,7 +15,7 @@ class GeneratedConfig:
 
     num_reviews: PositiveInt = 24_000
     """Number of generated reviews."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of the generator."""
     start: str = "2010-01-01"
     """Date of the first generated review."""

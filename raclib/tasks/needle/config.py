@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from raclib.errors import UserError
+from raclib.run.config import refuse_empty
 from raclib.tasks.generated import GeneratedTaskConfig
 
 
@@ -35,9 +36,17 @@ class NeedleConfig(GeneratedTaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        smallest = min([*self.history_sizes, self.history_size])
-        if self.retrieval.num_draws > smallest:
+        refuse_empty(history_sizes=self.history_sizes)
+        sizes = {"history_sizes": min(self.history_sizes)}
+        if self.first_history_size is not None:
+            sizes["first_history_size"] = self.first_history_size
+        for name, size in sizes.items():
+            if size < self.retrieval.num_draws:
+                raise UserError(
+                    f"{name}: {size} is below retrieval.num_draws {self.retrieval.num_draws}; an "
+                    "example cannot draw more rows than it has"
+                )
+        if self.model.reader == "products":
             raise UserError(
-                f"history_sizes: {smallest} is below retrieval.num_draws "
-                f"{self.retrieval.num_draws}; an example cannot draw more rows than it has"
+                "model.reader: products reads places of rows, which a needle has not; give concat"
             )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
 
+from raclib.errors import UserError
 from raclib.tasks.generated import GeneratedTaskConfig
 
 
@@ -28,3 +29,20 @@ class RotatingConfig(GeneratedTaskConfig):
     """Equal time bins of the test."""
     num_recent: PositiveInt = 16
     """Rows of the rule that classifies by the mean of the most recent rows."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_examples < self.num_bins:
+            raise UserError(
+                f"test_examples: {self.test_examples} is below num_bins {self.num_bins}; a bin "
+                "without an example has no accuracy"
+            )
+        if self.num_recent > self.history_size:
+            raise UserError(
+                f"num_recent: {self.num_recent} is above history_size {self.history_size}; the "
+                "rule reads rows of an example's history"
+            )
+        if self.dim < 2:
+            raise UserError(
+                f"dim: {self.dim} has no direction that a boundary could turn to; give at least 2"
+            )
