@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import boto3
@@ -28,9 +29,26 @@ for sys.argv in json.loads(sys.argv[1]):
 """
 SHORT = ["--num_seeds", 1, "--train.batch_size", 8, "--train.num_steps", 4, "--model.width", 32]
 SHORT += ["--validation_examples", 8, "--test_examples", 8, "--train.checkpoint_every", 2]
-NEEDLE = ["train_needle.py", *SHORT, "--history_sizes", "[8]", "--history_size", 8, "--key_dim", 8]
+SHORT += ["--history_size", 8, "--retrieval.num_draws", 2]
+NEEDLE = ["train_needle.py", *SHORT, "--history_sizes", "[8]", "--key_dim", 8]
+ROTATING = ["train_rotating.py", *SHORT, "--num_bins", 4, "--num_recent", 4, "--dim", 4]
 TABLE = ["train_table.py", "--data", "claims.csv", "--time", "happened", "--label", "outcome"]
 TABLE += ["--train.num_epochs", 1, "--evaluate.num_refits", 1]
+CLAIMS = {"name": "claims", "time": "happened", "label": "outcome"}
+CLAIMS |= {"train": {"num_epochs": 1}, "evaluate": {"num_refits": 1}}
+AMAZON = ["train_amazon.py", "--config", "tiny.yaml"]
+PREPARE = ["prepare_amazon.py", "--config", "tiny.yaml", "--name", "prepared"]
+DRIFT = ["bench_drift.py", "--tables", "{claims.yaml: claims.csv}", "--seeds", "[0]"]
+TRAINED = [NEEDLE, ROTATING, TABLE, AMAZON, PREPARE, DRIFT]
+FETCH = ["bench_fetch.py", "--corpus_bytes", 9999, "--remote_bytes", 9999, "--row_bytes", "[16]"]
+FETCH += ["--batch_rows", "[8]", "--seconds", 0.02]
+BENCHES = [
+    ["bench_draw.py", "--num_keys", "[99]", "--batch", "[2]", "--dtypes", "[int8]", "--rounds", 1],
+    ["sweep_memory.py", "--batch", 2, "--num_keys", 99, "--key_dim", 8, "--row_dim", 8],
+    ["bench_ingest.py", "--num_rows", 900, "--num_columns", 25, "--folder", "bench"],
+]
+SCALING = ["bench_scaling.py", "--nodes", "[1]", "--servers", "[1]", "--workers", "[1]"]
+SCALING += ["--job", "tiny.yaml", "--corpus_bytes", 99_999, "--batch_rows", 8, "--seconds", 0.02]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +94,7 @@ def other_ray(ray_start):
 
 
 @pytest.fixture(scope="module")
-def run_jobs(s3, other_ray, tmp_path_factory):
+def run_jobs(s3, other_ray, tiny_config, tmp_path_factory):
     """Runs jobs in one process in a folder of that name; gives what they wrote."""
     folder = tmp_path_factory.mktemp("names") / NAME
     folder.mkdir()
@@ -87,6 +105,9 @@ def run_jobs(s3, other_ray, tmp_path_factory):
         "x": rng.normal(size=600),
     }
     pd.DataFrame(claims).to_csv(folder / "claims.csv", index=False)
+    (folder / "claims.yaml").write_text(json.dumps(CLAIMS))
+    tiny = asdict(replace(tiny_config, storage_path="runs", corpus=None))
+    (folder / "tiny.yaml").write_text(json.dumps(tiny))
 
     def run(*jobs: list) -> str:
         paths = os.pathsep.join([str(JOBS.parent), os.environ.get("PYTHONPATH", "")])
@@ -106,17 +127,22 @@ def run_jobs(s3, other_ray, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("place", ["runs", f"s3://bucket/{NAME}"])
 def test_jobs_end_right(run_jobs, s3, place):
-    storage = ["--storage_path", place]
-    corpus = f"{place}/corpora/table"
-    after = [["corpus.py", word, corpus] for word in ("info", "verify", "gc")]
-    output = run_jobs([*NEEDLE, *storage], [*TABLE, *storage], *after)
+    is_remote, storage = "s3:" in place, ["--storage_path", place]
+    corpus, table = f"{place}/corpora/table", f"{place}/table.parquet"
+    after = [["corpus.py", word, corpus] for word in ("info", "verify", "gc", "rekey")]
+    after += [["corpus.py", "export", corpus, table]]
+    after += [["corpus.py", "import", f"{place}/imported", json.dumps([table])]]
+    after += [["summarize.py", "--names", "[tiny]"]]
+    benches = [[*FETCH, "--remote", place]] if is_remote else [FETCH, *BENCHES]
+    output = run_jobs(*([*job, *storage] for job in TRAINED), *after, *benches)
+    output += run_jobs([*SCALING, *storage])
     for word in ("multiple active Ray", "cleaner", "Traceback"):
         assert word not in output
     found = s3[1].list_objects_v2(Bucket="bucket").get("Contents", [])
-    assert {item["Key"].split("/")[0] for item in found} == ({NAME} if "s3:" in place else set())
+    assert {item["Key"].split("/")[0] for item in found} == ({NAME} if is_remote else set())
 
 
 @pytest.mark.slow
