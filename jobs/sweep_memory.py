@@ -15,7 +15,7 @@ from raclib.bench.draw import device_name
 from raclib.bench.memory import Case
 from raclib.errors import UserError
 from raclib.run.cli import main
-from raclib.run.config import TrackingConfig, refuse_empty
+from raclib.run.config import TrackingConfig
 from raclib.run.store import open_store
 from raclib.run.tracking import environment_tags, flatten, track
 
@@ -43,7 +43,10 @@ class SweepConfig:
     )
 
     def __post_init__(self) -> None:
-        refuse_empty(factors=self.factors)
+        if len(set(self.factors)) < 2:
+            raise UserError(
+                f"factors: {self.factors}; a line needs two points: give two different ones"
+            )
         most = self.slots * max(self.factors)
         if most > self.num_keys:
             raise UserError(

@@ -1,6 +1,7 @@
 """Ray on the very file system and path that everything else of a run is kept by."""
 
 import io
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -8,8 +9,12 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import PyFileSystem
 
 from raclib.corpus.atomic import write_atomic
-from raclib.corpus.files import clear_errors, remove_folder, resolve
+from raclib.corpus.files import clear_errors, local_path, remove_folder, resolve
 from raclib.corpus.stream import StoreHandler
+from raclib.errors import UserError
+
+RECORD = "checkpoint_manager_snapshot.json"
+"""Of the checkpoints of a training, by Ray Train."""
 
 
 def arrow_storage(uri: str) -> tuple[PyFileSystem, str]:
@@ -33,7 +38,8 @@ class _Handler(StoreHandler):
         remove_folder(self.fs.unstrip_protocol(path))
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.PythonFile:
-        return pa.PythonFile(_WholeFile(self.fs.unstrip_protocol(path)), mode="w")
+        uri = self.fs.unstrip_protocol(path)
+        return pa.PythonFile(_WholeFile(str(local_path(uri) or uri)), mode="w")
 
 
 class _WholeFile(io.BytesIO):
@@ -49,5 +55,10 @@ class _WholeFile(io.BytesIO):
         try:
             with clear_errors(self._uri), write_atomic(self._uri) as file:
                 file.write(self.getvalue())
+        except UserError as error:
+            if not self._uri.endswith(f"/{RECORD}"):
+                raise
+            # Raised it would end training, and nothing needs it: folders tell of checkpoints too.
+            print(f"{error}; training goes on without it", file=sys.stderr, flush=True)
         finally:
             super().close()

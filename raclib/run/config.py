@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Literal
 
 from jsonargparse.typing import (
@@ -17,6 +18,7 @@ from jsonargparse.typing import (
 from raclib.corpus.urls import refuse_credentials
 from raclib.errors import UserError
 
+MAX_SEED = 2**32 - 1
 TRACKING_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and give a database's to the server"
 )
@@ -162,6 +164,13 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         refuse_credentials(self.storage_path, "storage_path")
+        if self.seed > MAX_SEED:
+            raise UserError(f"seed: {self.seed} is above {MAX_SEED}, the most that libraries take")
+        folder = PurePosixPath(self.name)
+        if not folder.parts or folder.is_absolute() or ".." in folder.parts:
+            raise UserError(
+                f"name: {self.name!r} would be a folder outside storage_path; give a name"
+            )
         if self.min_workers is not None and self.min_workers > self.num_workers:
             raise UserError(
                 f"min_workers: {self.min_workers} is above num_workers {self.num_workers}; it must "

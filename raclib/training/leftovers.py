@@ -14,12 +14,9 @@ from raclib.corpus.files import (
     remove_folder,
 )
 from raclib.errors import UserError
+from raclib.run.arrow_storage import RECORD
 from raclib.training.checkpoint import PREFIX, STATE_FILE, state_uri
 from raclib.training.state_file import load_state
-
-# Of the checkpoints, by Ray Train. It does not begin where its own is not whole, or from before an
-# upgrade; which checkpoints there are their folders say as well.
-RECORD = "checkpoint_manager_snapshot.json"
 
 
 def last_checkpoint(run_uri: str) -> str | None:
@@ -40,6 +37,7 @@ def last_checkpoint(run_uri: str) -> str | None:
         raise UserError(
             f"{damaged[0]}, and no older checkpoint is left; remove {run_uri} to train it again"
         )
+    # Ray Train does not begin where its own is not whole, or from before an upgrade.
     if RECORD in files and not _is_json(f"{run_uri}/{RECORD}"):
         damaged.append(f"{run_uri}/{RECORD}: not whole, as a full disk or a crash leaves it")
     for mistake in damaged:

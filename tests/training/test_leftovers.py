@@ -1,6 +1,7 @@
 """What a full disk or a crash leaves of a training, and what the next start makes of it."""
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import torch
 
 from raclib.corpus.faults import DamagedError
 from raclib.errors import UserError
+from raclib.run.arrow_storage import RECORD, arrow_storage
 from raclib.training.checkpoint import STATE_FILE
-from raclib.training.leftovers import RECORD, last_checkpoint
+from raclib.training.leftovers import last_checkpoint
 from raclib.training.state_file import load_state, save_state
 
 DAMAGE = "not whole, as a full disk or a crash leaves it"
@@ -153,10 +155,32 @@ def test_a_state_that_finds_no_room_is_one_line_and_leaves_nothing(small_disk):
     assert list(file.parent.iterdir()) == []
 
 
+def test_a_record_that_finds_no_room_is_one_line_and_ends_no_training(small_disk, capsys):
+    disk = small_disk(4)
+    (disk / "full").write_bytes(bytes(4096))
+    filesystem, path = arrow_storage(str(disk))
+    with filesystem.open_output_stream(f"{path}/{RECORD}") as file:
+        file.write(b"{}")
+    assert capsys.readouterr().err == (
+        f"{disk}/{RECORD}: [Errno 28] No space left on device on {socket.gethostname()}; make room "
+        "there; training goes on without it\n"
+    )
+    assert names_in(disk) == ["full"]
+    with (
+        pytest.raises(UserError, match=r"other: .* No space left"),
+        filesystem.open_output_stream(f"{path}/other") as file,
+    ):
+        file.write(b"{}")
+
+
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(ended, fit_needle, small_disk):
+@pytest.mark.parametrize("has_room_for_a_record", [True, False])
+def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(
+    ended, fit_needle, small_disk, has_room_for_a_record
+):
     state = ended[0] / "needle" / "run" / name_of(4) / STATE_FILE
-    disk = small_disk(state.stat().st_size * 3 // 2048)
+    pages = -(-state.stat().st_size // 4096)
+    disk = small_disk(4 * (pages * 3 // 2 if has_room_for_a_record else pages))
     run = disk / "needle" / "run"
     with pytest.raises(UserError) as error:
         fit_needle(str(disk))
