@@ -14,6 +14,12 @@ import pytest
         ("bench_drift", ["--seeds", "[-1]"], 2, 'Parser key "seeds": '),
         ("sweep_memory", ["--factors", "[2, 2]"], 2, "factors: [2, 2]; a line needs two points"),
         ("sweep_memory", ["--num_keys", 9], 2, "slots: 8, multiplied up to 32, are above num_keys"),
+        (
+            "train_table",
+            ["--evaluate.num_neighbours", "[]"],
+            2,
+            "evaluate.num_neighbours: an em",
+        ),
         ("train_needle", ["--seed", 2**32], 2, "seed: 4294967296 is above 4294967295, the most"),
         ("train_needle", ["--name", ""], 2, "name: '' would be a folder outside storage_path"),
         ("train_rotating", ["--name", "../up"], 2, "name: '../up' would be a folder outside"),

@@ -25,6 +25,7 @@ from raclib.run.config import (
     RunSettings,
     TrackingConfig,
     TrainConfig,
+    refuse_empty,
 )
 
 
@@ -112,6 +113,10 @@ class TableEvaluateConfig(EvaluateConfig):
     """Classifiers of other libraries to compare with, left out where a table is too wide:
     adaptive_forest, which learns row by row (`pip install raclib[river]`); boosted_trees, fitted
     again as the base classifier is (`pip install raclib[boosted]`)."""
+
+    def __post_init__(self) -> None:
+        chosen = ("num_recent_labels", "num_neighbours", "neighbour_windows", "num_recent_rows")
+        refuse_empty(**{f"evaluate.{name}": getattr(self, name) for name in chosen})
 
 
 @dataclass
