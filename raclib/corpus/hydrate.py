@@ -17,7 +17,7 @@ from raclib.corpus.faults import DamagedError, FullError
 from raclib.corpus.manifest import ShardInfo
 from raclib.corpus.mounts import Mount
 from raclib.corpus.remote import RangeReader
-from raclib.corpus.retry import retrying
+from raclib.corpus.retry import retrying, said_if_slow
 from raclib.errors import UserError
 
 RANGE_BYTES = 8 * 2**20
@@ -127,5 +127,6 @@ def locked(folder: Path) -> Iterator[None]:
     with files.clear_errors(str(folder)):
         file = (folder / "lock").open("w")
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with said_if_slow(f"{folder} on {socket.gethostname()}: another process copies; waiting"):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -54,9 +54,10 @@ _say = once_in_a_while(REPEAT_S)
 
 
 @contextmanager
-def said_if_slow(line: str) -> Iterator[None]:
-    """Prints a line to standard error where the block is not over within `QUIET_S`."""
-    waiting = threading.Timer(QUIET_S, print, [line], {"file": sys.stderr, "flush": True})
+def said_if_slow(line: str, seconds: float | None = None) -> Iterator[None]:
+    """Prints a line to standard error where the block is not over in time, by default `QUIET_S`."""
+    after = QUIET_S if seconds is None else seconds
+    waiting = threading.Timer(after, print, [line], {"file": sys.stderr, "flush": True})
     waiting.start()
     try:
         yield

@@ -32,6 +32,7 @@ FEW_RETRIES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
 }
 LOCK_S = 60
+QUIET_S = 10.0  # after which it is said that a store does not answer
 CONNECT_S = 15  # drivers wait for minutes, or for ever
 OTHERS = "give another --tracking.uri, such as sqlite:///mlflow.db or http://HOST:5000"
 # What it logs, with tracebacks, it raises too.
@@ -112,7 +113,7 @@ def telling(uri: str) -> Iterator[None]:
     """
     words = f"tracking.uri: {uri}: no answer yet; MLflow tries for some four minutes"
     try:
-        with said_if_slow(words):
+        with said_if_slow(words, QUIET_S):
             yield
     except (MlflowException, OperationalError, OSError) as error:
         if isinstance(error, MlflowException) and not _is_unanswered(error):

@@ -257,11 +257,11 @@ def test_a_bug_in_what_is_logged_stays_one(config):
 
 
 def test_a_store_that_does_not_answer_yet_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(retry, "QUIET_S", 0.01)
+    monkeypatch.setattr(store, "QUIET_S", 0.01)
     with telling("http://host"):
         time.sleep(0.3)
     assert "tracking.uri: http://host: no answer yet" in capsys.readouterr().err
-    monkeypatch.setattr(retry, "QUIET_S", 0.1)
+    monkeypatch.setattr(store, "QUIET_S", 0.1)
     with telling("http://host"):
         pass
     time.sleep(0.3)
