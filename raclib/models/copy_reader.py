@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from raclib.batch import Batch
+from raclib.models.classifier import Reading
 from raclib.models.row_reading import RowReading
 
 HIDDEN = 32
@@ -88,21 +89,32 @@ class CopyReader(nn.Module):
             hide_input_B: Not looked at: the input is read by the base classifier alone.
             hide_items_BS: True where a row must not be read.
         """
-        base_BC = batch["base"]
         if retrieved is None:
-            return base_BC
+            return batch["base"]
         assert hide_items_BS is not None
+        return self.read(batch, retrieved, hide_input_B, hide_items_BS).logits_BC
+
+    def read(
+        self,
+        batch: Batch,
+        retrieved: Batch,
+        hide_input_B: Tensor | None,
+        hide_items_BS: Tensor,
+    ) -> Reading:
+        """The same, and the share of the answer that is copied from each row."""
         attention = self._attend(batch["key"].float(), retrieved, hide_items_BS)
         vote_BC = self._vote(attention.weight_BS, retrieved["label"])
         seen_BS = (~hide_items_BS).float()
-        plain_BC = self._vote(
-            seen_BS / seen_BS.sum(1, keepdim=True).clamp_min(1), retrieved["label"]
-        )
+        mean_BS = seen_BS / seen_BS.sum(1, keepdim=True).clamp_min(1)
+        plain_BC = self._vote(mean_BS, retrieved["label"])
         trusted_BC = self._trusted(batch, retrieved, attention, hide_items_BS)
         gate_B1 = self._gate(attention, vote_BC, trusted_BC, hide_items_BS.all(1, keepdim=True))
         copied_BC = (1 - SMOOTHING) * vote_BC + SMOOTHING * plain_BC
         own_BC = (1 - SMOOTHING) * trusted_BC + SMOOTHING / self.num_classes
-        return (gate_B1 * copied_BC + (1 - gate_B1) * own_BC).log()
+        log_probs_BC = (gate_B1 * copied_BC + (1 - gate_B1) * own_BC).log()
+        return Reading(
+            log_probs_BC, gate_B1 * ((1 - SMOOTHING) * attention.weight_BS + SMOOTHING * mean_BS)
+        )
 
     def _trusted(
         self, batch: Batch, retrieved: Batch, attention: Attention, hidden_BS: Tensor

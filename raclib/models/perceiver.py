@@ -32,13 +32,27 @@ class AttentionBlock(nn.Module):
         hidden_BN: Tensor | None = None,
     ) -> Tensor:
         """Latents after attending to the context where it is not hidden, or to each other."""
+        return self.attend(latents_BLW, context_BNW, hidden_BN, need_weights=False)[0]
+
+    def attend(
+        self,
+        latents_BLW: Tensor,
+        context_BNW: Tensor | None,
+        hidden_BN: Tensor | None,
+        need_weights: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same, and the attention `[B, L, N]`, of all heads alike, where it is needed."""
         query_BLW = self.norm_latents(latents_BLW)
         context_BNW = self.norm_context(context_BNW) if self.norm_context else query_BLW
-        attended_BLW, _ = self.attention(
-            query_BLW, context_BNW, context_BNW, key_padding_mask=hidden_BN, need_weights=False
+        attended_BLW, weight_BLN = self.attention(
+            query_BLW,
+            context_BNW,
+            context_BNW,
+            key_padding_mask=hidden_BN,
+            need_weights=need_weights,
         )
         latents_BLW = latents_BLW + attended_BLW
-        return latents_BLW + self.mlp(latents_BLW)
+        return latents_BLW + self.mlp(latents_BLW), weight_BLN
 
 
 class PerceiverStage(nn.Module):
@@ -69,8 +83,17 @@ class PerceiverStage(nn.Module):
             tokens_BNW: Tokens.
             hidden_BN: True where a token must not be read; one token an example must be visible.
         """
+        return self.read(tokens_BNW, hidden_BN, need_weights=False)[0]
+
+    def read(
+        self, tokens_BNW: Tensor, hidden_BN: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same, and the share of the attention that each token got, `[B, N]`, if needed."""
         latents_BLW = self.latents_LW.expand(len(tokens_BNW), -1, -1)
-        latents_BLW = self.cross_attention(latents_BLW, tokens_BNW, hidden_BN)
+        latents_BLW, weight_BLN = self.cross_attention.attend(
+            latents_BLW, tokens_BNW, hidden_BN, need_weights
+        )
         for block in self.self_attention:
             latents_BLW = block(latents_BLW)
-        return self.norm(latents_BLW.mean(dim=1))
+        share_BN = None if weight_BLN is None else weight_BLN.mean(dim=1)
+        return self.norm(latents_BLW.mean(dim=1)), share_BN

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from raclib.batch import Batch
-from raclib.models.classifier import RetrievalClassifier
+from raclib.models.classifier import Reading, RetrievalClassifier
 from raclib.models.config import PerceiverConfig
 from raclib.models.perceiver import PerceiverStage
 from raclib.retrieval.query import SimilarityResidual
@@ -71,6 +71,30 @@ class Classifier(nn.Module):
         hide_items_BS: Tensor | None = None,
     ) -> Tensor:
         """Logits `[B, C]` of the classes."""
+        seen = self._see(batch, retrieved, hide_input_B, hide_items_BS)
+        return self.head(self.stage(*seen))
+
+    def read(
+        self,
+        batch: Batch,
+        retrieved: Batch,
+        hide_input_B: Tensor | None,
+        hide_items_BS: Tensor,
+    ) -> Reading:
+        """The same, and the share of its attention that each row got."""
+        seen = self._see(batch, retrieved, hide_input_B, hide_items_BS)
+        read_BW, share_BN = self.stage.read(*seen, need_weights=True)
+        assert share_BN is not None, "it was asked for"
+        return Reading(self.head(read_BW), share_BN[:, -hide_items_BS.shape[1] :])
+
+    def _see(
+        self,
+        batch: Batch,
+        retrieved: Batch | None,
+        hide_input_B: Tensor | None,
+        hide_items_BS: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens, those of rows last, and which are hidden."""
         inputs_BNW = self.tokens(batch)
         # A start token that is never hidden: attention over nothing would be NaN.
         tokens = [self.start_1W.expand(len(inputs_BNW), 1, -1), inputs_BNW]
@@ -81,7 +105,7 @@ class Classifier(nn.Module):
             tokens.append(self._items(retrieved))
             assert hide_items_BS is not None
             hidden.append(hide_items_BS)
-        return self.head(self.stage(torch.cat(tokens, dim=1), torch.cat(hidden, dim=1)))
+        return torch.cat(tokens, dim=1), torch.cat(hidden, dim=1)
 
     def _items(self, retrieved: Batch) -> Tensor:
         items_BSW = self.label(retrieved["label"]) + self.slot_SW

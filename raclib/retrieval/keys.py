@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from raclib.errors import UserError
+from raclib.retrieval.growing import grow, with_room
 from raclib.retrieval.table import QuantizedKeys, quantize
 
 PIECE_ROWS = 2**18  # rows copied to the device at once
@@ -38,20 +39,29 @@ class KeySet:
         times_K: int64 [K], milliseconds, on the device of the keys; never falls.
         rows_K: int64 [K], the corpus's ids of the keys; None where they are 0..K-1.
 
+    Args:
+        num_checked: So many of the first keys and times are known to be right.
+
     Raises:
         UserError: The parts do not fit, times fall, or a key is not finite.
     """
 
     def __init__(
-        self, keys: Tensor | QuantizedKeys, times_K: Tensor, rows_K: Tensor | None = None
+        self,
+        keys: Tensor | QuantizedKeys,
+        times_K: Tensor,
+        rows_K: Tensor | None = None,
+        num_checked: int = 0,
     ) -> None:
         self.keys, self.times_K, self.rows_K = keys, times_K, rows_K
         num_keys = len(keys.values if isinstance(keys, QuantizedKeys) else keys)
         if len(times_K) != num_keys or (rows_K is not None and len(rows_K) != num_keys):
             raise UserError(f"{num_keys} keys but {len(times_K)} times: give one time and id a key")
-        if bool((times_K[1:] < times_K[:-1]).any()):
+        newer_K = times_K[max(0, num_checked - 1) :]
+        if bool((newer_K[1:] < newer_K[:-1]).any()):
             raise UserError("times fall: sort keys by the time their label became available")
-        _check_finite(keys.scales if isinstance(keys, QuantizedKeys) else keys, 0)
+        held = keys.scales if isinstance(keys, QuantizedKeys) else keys
+        _check_finite(held[num_checked:], num_checked)
 
     @classmethod
     def load(
@@ -62,6 +72,7 @@ class KeySet:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         progress: bool = False,
+        room: int = 0,
     ) -> "KeySet":
         """Reads keys and times shard by shard; beside the result, memory for one piece of a shard.
 
@@ -72,12 +83,15 @@ class KeySet:
             device: Where keys and times go.
             dtype: A float type, or int8 for `QuantizedKeys`.
             progress: Show a progress bar.
+            room: Keys for which room is kept; see `extend`.
         """
         _check_field(corpus, field)
         _check_rows(rows, len(corpus))
         num_keys = len(corpus) if rows is None else len(rows)
-        keys = torch.empty((num_keys, *corpus.fields[field].shape), dtype=dtype, device=device)
-        scales = torch.empty(num_keys if dtype == torch.int8 else 0, device=device)
+        shape = num_keys, *corpus.fields[field].shape
+        keys = with_room(shape, room, dtype, device)
+        num_scales, scale_room = (num_keys, room) if dtype == torch.int8 else (0, 0)
+        scales = with_room((num_scales,), scale_room, torch.float32, device)
         with tqdm(total=num_keys, unit=" keys", disable=not progress) as bar:
             for at, piece in _pieces(corpus, field, rows):
                 part = slice(at, at + len(piece))
@@ -88,12 +102,35 @@ class KeySet:
                     keys[part] = piece
                 _check_finite(scales[part] if dtype == torch.int8 else keys[part], at)
                 bar.update(len(piece))
-        times_K = torch.empty(num_keys, dtype=torch.int64, device=device)
+        times_K = with_room((num_keys,), room, torch.int64, device)
         for at, piece in _pieces(corpus, "time", rows):
             times_K[at : at + len(piece)] = piece
         held = QuantizedKeys(keys, scales) if dtype == torch.int8 else keys
         ids = None if rows is None else torch.from_numpy(rows.copy()).to(device)
         return cls(held, times_K, ids)
+
+    def extend(self, keys_Nd: NDArray[Any], times_N: NDArray[np.int64]) -> "KeySet":
+        """All of these, and keys that became available later; only the newest may be extended.
+
+        These are not copied where there is room: see `growing.grow`. They stay what they are.
+
+        Args:
+            keys_Nd: Floats `[N, d]`.
+            times_N: Milliseconds.
+
+        Raises:
+            UserError: if times fall, or a key is not finite.
+        """
+        assert self.rows_K is None, "all rows of a corpus"
+        more_Nd = torch.from_numpy(keys_Nd).to(self.times_K.device)
+        held: Tensor | QuantizedKeys
+        if isinstance(self.keys, QuantizedKeys):
+            more = quantize(more_Nd.float())
+            held = QuantizedKeys(*map(grow, self.keys, more))
+        else:
+            held = grow(self.keys, more_Nd)
+        times_K = grow(self.times_K, torch.from_numpy(times_N))
+        return KeySet(held, times_K, num_checked=len(self))
 
     def __len__(self) -> int:
         return len(self.times_K)

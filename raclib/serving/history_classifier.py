@@ -15,7 +15,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from raclib.corpus import open_corpus
-from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import local_path, normalise, remove_folder
 from raclib.errors import UserError
 from raclib.evaluation.ours import RETRIEVAL
@@ -157,8 +156,7 @@ class HistoryClassifier(ClassifierMixin, BaseEstimator):
     def _newest(self) -> TablePredictor:
         """The model over the newest version of the corpus, whoever appended to it."""
         check_is_fitted(self)
-        if latest_version(self._predictor.corpus.uri) > self._predictor.corpus.version:
-            self._predictor = TablePredictor(self.config_, self.weights_)
+        self._predictor.refresh()
         return self._predictor
 
     def _folder(self) -> str:

@@ -1,127 +1,171 @@
-"""A trained model with a corpus as its memory: encoded rows in, probabilities out."""
+"""A trained model with a corpus as its memory, which may grow: rows in, answers and reasons out."""
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+import pyarrow as pa
 from torch import Tensor
 
-from raclib.arrays import Arrays
-from raclib.batch import to_tensors
-from raclib.corpus import Corpus
+from raclib.corpus import Corpus, open_corpus
+from raclib.corpus.corpus import latest_version
+from raclib.corpus.gather import check_row_ids
 from raclib.corpus.manifest import TIME
-from raclib.errors import UserError
-from raclib.models.classifier import RetrievalClassifier
-from raclib.retrieval.keys import KeySet
+from raclib.serving.answers import Answers, join
+from raclib.serving.memory import Memory
+from raclib.serving.rows import ServedRows
 from raclib.tasks.table.config import TableSettings
-from raclib.tasks.table.history import make_history
-from raclib.tasks.table.reader import TableReader
-from raclib.tasks.table.record import NUM_RECENT, Record
-from raclib.training.predict import classify_greedy
 
-CPU = torch.device("cpu")
+ENCODE_ROWS = 32_768
 
 
-LogProbs = Callable[[Arrays], np.ndarray]
+class Evidence(NamedTuple):
+    """What rows of the corpus are, arrays of the shape that was asked for.
+
+    Attributes:
+        label: Numbers of their classes, int64; -1 where there is no row.
+        event_time: When they happened, int64, ms since 1970; 0 where there is no row.
+        known_time: When their labels were known.
+    """
+
+    label: np.ndarray
+    event_time: np.ndarray
+    known_time: np.ndarray
 
 
-class Predictor:
-    """Predicts by greedy retrieval from all rows of a version of a corpus.
+class Predictor(ABC):
+    """Predicts rows as they come in files, by greedy retrieval from a version of a corpus.
 
-    A copy reader's answers are mixed with those of its base classifier, each weighed by how it did
-    on the rows of the corpus that became known last: see `tasks.table.record`.
+    For several threads: while one takes in newer rows the others answer by what was there.
 
     Args:
-        model: A model of fresh weights.
-        weights: The trained ones.
-        corpus: What may be retrieved, whose label was known before a row happened.
-        reader: Reads the rows of the corpus; where the model reads answers of a base classifier,
-            with those of the rows of `recent_rows`.
-        config: Window, draw, and how many rows are predicted at a time.
-        cutoff: ms since 1970; see `age_unit`.
-        base: Log-probabilities of the base classifier for new rows, `[N, C]`; None where the model
-            reads none.
+        config: Configuration with absolute paths: the corpus is found through it.
+        weights: State of the model.
+        version: Of the corpus; by default the newest.
 
     Raises:
-        UserError: if the keys of the corpus have another width than those the model learned from.
+        UserError: if the corpus is not there, or its keys have another width than those the model
+            learned from.
     """
 
     def __init__(
-        self,
-        model: RetrievalClassifier,
-        weights: Mapping[str, Tensor],
-        corpus: Corpus,
-        reader: TableReader,
-        config: TableSettings,
-        cutoff: int,
-        base: LogProbs | None = None,
+        self, config: TableSettings, weights: Mapping[str, Tensor], version: int | None = None
     ) -> None:
-        self.config, self.model, self.base = config, model.eval(), base
-        _check_widths(model, weights, corpus)
-        self.model.load_state_dict(weights)
-        self.history = None
-        if retrieves(weights):
-            keys = KeySet.load(corpus, dtype=getattr(torch, config.retrieval.key_dtype))
-            self.history = make_history(corpus, keys, reader, config, cutoff)
-        self.record = None if base is None else self._read_record(corpus, reader)
+        self.config, self.weights = config, weights
+        self._lock = Lock()
+        corpus = open_corpus(config.corpus_uri, version)
+        self._memory = self._open(corpus, np.empty(0, np.int64))
 
-    @torch.no_grad()
-    def __call__(self, rows: Arrays) -> np.ndarray:
-        """Probabilities of the classes, float32 `[N, C]`.
+    @abstractmethod
+    def read_rows(self, corpus: Corpus, earlier: Any | None) -> ServedRows:
+        """What reads rows of a version, and new ones.
 
         Args:
-            rows: The inputs of N rows, `key` and `time`, when they happened in ms since 1970.
+            corpus: The version.
+            earlier: What reads those of the version it adds shards to, of which all is used again
+                that does not depend on rows; None where there is none.
         """
-        answers = self._answer(rows)
-        if self.record is None:
-            return np.exp(answers[0])
-        return np.exp(self.record.mix(rows["time"], answers)).astype(np.float32)
 
-    def _answer(self, rows: Arrays) -> list[np.ndarray]:
-        """Log-probabilities by the model, and by the base where it reads that."""
-        if self.base is not None and "base" not in rows:
-            rows = rows | {"base": self.base(rows)}
-        num_rows, size = len(rows["time"]), self.config.evaluate.batch_size
-        found = [
-            self._classify({name: array[start : start + size] for name, array in rows.items()})
-            for start in range(0, num_rows, size)
-        ]
-        return [np.concatenate(found)] + ([rows["base"]] if self.base is not None else [])
+    @property
+    def corpus(self) -> Corpus:
+        """The version that rows are retrieved from."""
+        return self._memory.corpus
 
-    def _classify(self, rows: Arrays) -> np.ndarray:
-        batch = to_tensors(rows, CPU)
-        logits_BC = classify_greedy(self.model, self.history, batch, self.config.retrieval)
-        return logits_BC.log_softmax(dim=1).numpy()
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of probabilities."""
+        return self._memory.rows.classes
 
-    @torch.no_grad()
-    def _read_record(self, corpus: Corpus, reader: TableReader) -> Record:
-        """Of the rows of the corpus that became known last, each predicted at its own time."""
-        rows = recent_rows(corpus)
-        found = reader.examples(rows)
-        label = found.pop("label")
-        return Record.of(corpus.read(TIME)[rows], label, self._answer(found))
+    @property
+    def inputs(self) -> list[str]:
+        """Columns that a row to be predicted has; others are not looked at."""
+        return self._memory.rows.inputs
 
+    def __call__(self, rows: pa.Table) -> np.ndarray:
+        """Probabilities of the classes, float32 `[N, C]`; as `explain`."""
+        return self.explain(rows, 0).probabilities_NC
 
-def _check_widths(
-    model: RetrievalClassifier, weights: Mapping[str, Tensor], corpus: Corpus
-) -> None:
-    """The model is made for the keys of this version of the corpus; its weights may not be."""
-    own = model.state_dict()
-    if any(name in own and own[name].shape != values.shape for name, values in weights.items()):
-        raise UserError(
-            f"{corpus.uri}: version {corpus.version}: its keys, {corpus.fields['key'].shape[0]} "
-            "numbers, are not as wide as those the model was trained on; give it keys of those "
-            "widths again (jobs/corpus.py rekey), or train again"
+    def explain(self, rows: pa.Table, count: int) -> Answers:
+        """Answers to rows, with the `count` rows of the corpus that decided each.
+
+        Args:
+            rows: The columns `inputs`; others are not looked at.
+            count: Rows of the corpus, 0 or more.
+
+        Raises:
+            UserError: if a column is missing, a value does not fit, or a time cannot be read.
+        """
+        memory = self._memory
+        starts = range(0, max(1, len(rows)), ENCODE_ROWS)
+        return join([_explain(memory, rows.slice(at, ENCODE_ROWS), count) for at in starts])
+
+    def describe(self, row_ids: np.ndarray) -> Evidence:
+        """Labels and times of rows of the corpus, by id, int64 of any shape; -1 is none."""
+        reader, flat = self._memory.rows.reader, row_ids.ravel()
+        found = reader.read(np.maximum(flat, 0), (reader.time, TIME))
+        what = (
+            np.where(flat < 0, -1, found["label"]),
+            *(np.where(flat < 0, 0, found[name]) for name in (reader.time, TIME)),
         )
+        return Evidence(*(array.reshape(row_ids.shape) for array in what))
+
+    def refresh(self) -> bool:
+        """Takes in the rows of the newest version of the corpus; whether there was a newer one.
+
+        Of a version that adds shards only these are read: keys, labels and times, and what the
+        record asks of the last rows. A version of other shards or keys is opened anew beside the
+        earlier one. Answers are then those of a predictor that was opened now.
+
+        Raises:
+            UserError: if it cannot be read, or its keys have another width; nothing changes then.
+        """
+        with self._lock:
+            memory = self._memory
+            if latest_version(memory.corpus.uri) <= memory.corpus.version:
+                return False
+            corpus = open_corpus(memory.corpus.uri)
+            if memory.is_extended_by(corpus):
+                self._memory = memory.extend(corpus, self.read_rows(corpus, memory.rows))
+            else:
+                self._memory = self._open(corpus, memory.left_out)
+            return True
+
+    def leave_out(self, row_ids: np.ndarray) -> None:
+        """Rows that must not be retrieved from now on, such as those whose label was corrected.
+
+        They are no evidence for rows of any time, and not of the record. It holds for later
+        versions too, in which rows keep their ids, and for the life of this object.
+
+        Args:
+            row_ids: Of the corpus, int64, in any order.
+
+        Raises:
+            UserError: if there is no such row.
+        """
+        with self._lock:
+            ids = check_row_ids(row_ids, len(self.corpus))
+            self._memory = self._memory.leave_out(np.union1d(self._memory.left_out, ids))
+
+    def _open(self, corpus: Corpus, left_out: np.ndarray) -> Memory:
+        rows = self.read_rows(corpus, None)
+        return Memory.open(corpus, rows, self.config, self.weights, left_out)
 
 
-def recent_rows(corpus: Corpus) -> np.ndarray:
-    """Ids of the rows whose labels became known last: twice those that a record looks at, so that
-    rows of a while ago have theirs too."""
-    return np.arange(max(0, len(corpus) - 2 * NUM_RECENT), len(corpus))
-
-
-def retrieves(weights: Mapping[str, Tensor]) -> bool:
-    """Whether a model of these weights retrieves rows."""
-    marks = ("queries.", "classify.slot_SW", "classify.metric.")
-    return any(name.startswith(marks) for name in weights)
+def _explain(memory: Memory, rows: pa.Table, count: int) -> Answers:
+    encoded, num_classes = memory.rows.encode(rows), len(memory.rows.classes)
+    if not len(rows):
+        none_NC = np.empty((0, num_classes), np.float32)
+        base_NC = none_NC if memory.folds else None
+        none_NE = np.empty((0, count))
+        rows_NE, weights_NE = none_NE.astype(np.int64), none_NE.astype(np.float32)
+        return Answers(none_NC, base_NC, rows_NE, weights_NE, memory.corpus.version)
+    said = memory.answer(encoded, count)
+    log_probs_NC, base_NC, weights_NE = said.answers[0], None, said.weights_NE
+    if memory.record is not None:
+        base_NC, time_N = np.exp(said.answers[1]), encoded["time"]
+        log_probs_NC = memory.record.mix(time_N, said.answers)
+        weights_NE = weights_NE * np.exp(memory.record.log_weights(time_N)[:, :1])
+    found = np.exp(log_probs_NC).astype(np.float32), base_NC, said.rows_NE
+    return Answers(*found, weights_NE.astype(np.float32), memory.corpus.version)

@@ -1,18 +1,14 @@
 """Other keys for a corpus, whatever it was made of."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
-import mlflow
 import numpy as np
-import torch
-from mlflow.exceptions import MlflowException
 
 from raclib.corpus import Corpus
-from raclib.corpus.retry import said_if_slow
 from raclib.errors import UserError
 from raclib.ingest.keys import KeyTransform
+from raclib.serving.find_model import find_model
 from raclib.tasks.amazon.rekey import rekey_reviews, review_keys_of, rule_of
 from raclib.tasks.table.rekey import change, keys_of, parse_until, rekey_table
 
@@ -60,16 +56,7 @@ def trained_metric(uri: str, transform: KeyTransform) -> np.ndarray:
     Raises:
         UserError: if there is none, its reader has no metric, or it read keys of another width.
     """
-    try:
-        with said_if_slow(f"metric_of: {uri}: no answer yet; MLflow tries for some four minutes"):
-            folder = mlflow.artifacts.download_artifacts(uri)
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"metric_of: {uri}: no such model: {error}; give runs:/<id>/model"
-        ) from None
-    weights = torch.load(
-        Path(folder) / "artifacts" / "weights.pt", map_location="cpu", weights_only=True
-    )
+    weights = find_model(uri, "metric_of").weights
     metric_md = weights.get("classify.metric.weight")
     if metric_md is None or metric_md.shape[1] != transform.dim:
         raise UserError(

@@ -27,10 +27,7 @@ from raclib.tasks.table.config import TableConfig
 
 
 class TableModel(PythonModel):
-    """Predicts rows of a table from the newest version of its corpus.
-
-    Rows appended to the corpus are retrieved as soon as the model is loaded again: no training.
-    """
+    """Predicts rows of a table from the newest version of its corpus."""
 
     def load_context(self, context: Any) -> None:
         """Reads configuration, weights and keys."""
@@ -53,9 +50,7 @@ class TableModel(PythonModel):
             UserError: if a column is missing, a value does not fit, or a time cannot be read.
         """
         probabilities_NC = self.predictor(to_arrow(model_input))
-        return pd.DataFrame(
-            probabilities_NC, model_input.index, list(self.predictor.reader.classes.names)
-        )
+        return pd.DataFrame(probabilities_NC, model_input.index, list(self.predictor.classes))
 
 
 def log_table_model(config: TableConfig, weights: Mapping[str, Tensor]) -> None:

@@ -73,6 +73,17 @@ def claim(run_uri: str, settings: Mapping[str, object]) -> str:
     return run_id
 
 
+def read_settings(run_uri: str) -> dict[str, object] | None:
+    """What a run was started with, by dotted names; None if there is none.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    if not exists(_file(run_uri)):
+        return None
+    return {name: value for name, value in _read(run_uri).items() if name != ID}
+
+
 def _file(run_uri: str) -> str:
     return f"{run_uri}/settings.json"
 

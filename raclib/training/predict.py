@@ -13,6 +13,20 @@ from raclib.run.config import RetrievalConfig
 from raclib.training.step import History, join
 
 
+class Found(NamedTuple):
+    """What was retrieved for examples.
+
+    Attributes:
+        values: Contents of rows, `[B, S, ...]`.
+        hide_input_B: Whether the classifier sees the example itself.
+        rows_BS: Which rows, by their place among the keys of the history; -1 where there are fewer.
+    """
+
+    values: Batch
+    hide_input_B: Tensor
+    rows_BS: Tensor
+
+
 class Predictions(NamedTuple):
     """What a model says of the examples of a split, and what is true.
 
@@ -52,11 +66,19 @@ def classify_greedy(
     """
     if history is None:
         return model.classify(batch)
+    found = retrieve_greedy(model, history, batch, config)
+    return model.classify(batch, found.values, found.hide_input_B, found.rows_BS < 0)
+
+
+def retrieve_greedy(
+    model: RetrievalClassifier, history: History, batch: Batch, config: RetrievalConfig
+) -> Found:
+    """The rows of highest logit, slot by slot, and then those that are looked up."""
     looked_BN = history.look(batch)
     rows_MBX = join(_greedy_rows(model, history, batch, looked_BN), looked_BN)
-    found = {name: values[0] for name, values in history.fetch(batch, rows_MBX).items()}
+    values = {name: values[0] for name, values in history.fetch(batch, rows_MBX).items()}
     hidden = torch.full(looked_BN.shape[:1], config.input_dropout >= 1, device=looked_BN.device)
-    return model.classify(batch, found, hidden, rows_MBX[0] < 0)
+    return Found(values, hidden, rows_MBX[0])
 
 
 def _greedy_rows(

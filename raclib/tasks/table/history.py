@@ -91,9 +91,29 @@ def make_history(
     return TableHistory(keys, reader, config.split.window, with_inputs, context)
 
 
-def read_labels(corpus: Corpus, labelling: Labelling) -> np.ndarray:
-    """The label of each row of a corpus, int64."""
-    return labelling({name: corpus.read(name) for name in labelling.fields})
+def extend_history(
+    history: TableHistory, corpus: Corpus, reader: TableReader, cutoff: int
+) -> TableHistory:
+    """The same with the rows that a newer version of the corpus has more; see `KeySet.extend`.
+
+    Args:
+        history: Of all rows of the earlier version.
+        corpus: The newer one. Only what it has more is read.
+        reader: Reads rows of the newer one.
+        cutoff: ms since 1970; see `age_unit`.
+    """
+    first, context = len(history.keys), history.context
+    keys = history.keys.extend(corpus.read("key", first), corpus.read(TIME, first))
+    if context is not None:
+        label, event = read_labels(corpus, reader.labelling, first), corpus.read(reader.time, first)
+        unit = age_unit(keys.times_K.cpu().numpy(), cutoff)
+        context = context.extend(keys, label, event, unit)
+    return TableHistory(keys, reader, history.window, bool(history.fields), context)
+
+
+def read_labels(corpus: Corpus, labelling: Labelling, first: int = 0) -> np.ndarray:
+    """The label of each row of a corpus from the first on, int64."""
+    return labelling({name: corpus.read(name, first) for name in labelling.fields})
 
 
 def input_statistics(

@@ -1,7 +1,7 @@
 """Several answers to one question, weighed by how each did on labels that came since."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -50,12 +50,26 @@ class Record:
         """
         weighed = [
             log_probs + log_weight_M[:, None]
-            for log_probs, log_weight_M in zip(answers, self._log_weights(time_M).T, strict=True)
+            for log_probs, log_weight_M in zip(answers, self.log_weights(time_M).T, strict=True)
         ]
         return logsumexp(weighed, axis=0)
 
-    def _log_weights(self, time_M: np.ndarray) -> np.ndarray:
-        """Of each answer at each time, `[M, A]`."""
+    def join(self, later: Self, keep_N: np.ndarray) -> Self:
+        """The same with rows whose labels became known later, and only some of its own.
+
+        Args:
+            later: The record of those rows.
+            keep_N: Which of its own, bool.
+        """
+        known = np.concatenate([self.known_N[keep_N], later.known_N])
+        return replace(
+            self,
+            known_N=known,
+            log_prob_NA=np.concatenate([self.log_prob_NA[keep_N], later.log_prob_NA]),
+        )
+
+    def log_weights(self, time_M: np.ndarray) -> np.ndarray:
+        """Of each answer at each time, ms since 1970, `[M, A]`."""
         hi_M = np.searchsorted(self.known_N, time_M)
         lo_M = np.maximum(hi_M - NUM_RECENT, 0)
         # Each sum on its own: differences of running sums would depend on rows before them.
