@@ -9,6 +9,8 @@ from jsonargparse import auto_cli
 from tqdm import tqdm
 
 from raclib.corpus import open_corpus
+from raclib.corpus.compact import compact as compact_shards
+from raclib.corpus.compact import count_merged
 from raclib.corpus.orphans import find_orphans, remove
 from raclib.corpus.tables import export_table, import_tables
 from raclib.run.cli import one_line_errors
@@ -137,6 +139,25 @@ def rekey(
     print(rekey_corpus(open_corpus(uri), changes, until, metric_of))
 
 
+def compact(uri: str, rows_per_shard: int = 100_000) -> None:
+    """Merges small shards that follow one another, as the next version; older ones stay.
+
+    Rows keep their ids. Others may read and append meanwhile.
+
+    Args:
+        uri: Folder or fsspec URI of the corpus.
+        rows_per_shard: The most rows of a merged shard; larger shards stay as they are.
+    """
+    corpus = open_corpus(uri)
+    total = count_merged(corpus, rows_per_shard)
+    with tqdm(total=total, unit=" rows", desc="merged") as bar:
+        found = compact_shards(corpus, rows_per_shard, bar.update)
+    if found is corpus:
+        print(f"{found}: nothing to merge")
+    else:
+        print(f"{found}: {len(corpus.shards):,} shards are now {len(found.shards):,}")
+
+
 def export(uri: str, table: str, version: int | None = None) -> None:
     """Writes a corpus as one Parquet file.
 
@@ -154,6 +175,7 @@ COMMANDS: dict[str, Any] = {
     "gc": gc,
     "import": import_,
     "append": append,
+    "compact": compact,
     "rekey": rekey,
     "export": export,
 }

@@ -89,7 +89,7 @@ def _write_shards(
     schema = recipe.columns
     # A dictionary of numbers, which seldom come again, takes most of the time and saves nothing.
     strings = [column.name for column in schema if is_text(column.type)]
-    for shard, parts in groupby(_cut(tables, recipe.rows_per_shard), key=itemgetter(0)):
+    for shard, parts in groupby(cut(tables, recipe.rows_per_shard), key=itemgetter(0)):
         times = []
         with (
             write_atomic(rows_uri(staging, shard)) as file,
@@ -103,7 +103,7 @@ def _write_shards(
         yield len(time), int(np.searchsorted(time, recipe.cutoff)), int(time[0])
 
 
-def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int, pa.Table]]:
+def cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int, pa.Table]]:
     """Cuts consecutive tables at shard bounds; yields each piece with its shard."""
     row = 0
     for table in tables:

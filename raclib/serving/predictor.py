@@ -83,6 +83,15 @@ class Predictor(ABC):
         """Columns that a row to be predicted has; others are not looked at."""
         return self._memory.rows.inputs
 
+    @property
+    def time(self) -> str:
+        """Column with the time at which a row happened, one of `inputs`."""
+        return self._memory.rows.time
+
+    def usable(self, rows: pa.Table) -> np.ndarray:
+        """Which rows have a time that can be read, bool `[N]`; others cannot be predicted."""
+        return self._memory.rows.usable(rows)
+
     def __call__(self, rows: pa.Table) -> np.ndarray:
         """Probabilities of the classes, float32 `[N, C]`; as `explain`."""
         return self.explain(rows, 0).probabilities_NC

@@ -82,6 +82,16 @@ class ReviewRows:
         return CLASSES
 
     @property
+    def time(self) -> str:
+        """Column with the time of a review."""
+        return "timestamp"
+
+    @property
+    def has_dates(self) -> bool:
+        """Times are moments."""
+        return True
+
+    @property
     def cutoff(self) -> int:
         """The day on which the rule changes, ms since 1970."""
         return date_to_ms(self.config.rule.cutoff)
@@ -96,6 +106,10 @@ class ReviewRows:
     def features(self) -> ReviewFeatures:
         """Reads what a base classifier sees of rows of the corpus."""
         return ReviewFeatures(self.corpus)
+
+    def usable(self, rows: pa.Table) -> np.ndarray:
+        """Which reviews have a time, bool `[N]`."""
+        return rows[self.time].is_valid().to_numpy()
 
     def encode(self, rows: pa.Table) -> Arrays:
         """What a model reads of reviews.

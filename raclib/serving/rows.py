@@ -26,6 +26,16 @@ class ServedRows(Protocol):
         ...
 
     @property
+    def time(self) -> str:
+        """Column with the time at which a row happened, one of `inputs`."""
+        ...
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether times are moments; else they order the rows."""
+        ...
+
+    @property
     def cutoff(self) -> int:
         """That of the corpus, ms since 1970."""
         ...
@@ -38,6 +48,14 @@ class ServedRows(Protocol):
     @property
     def features(self) -> FeaturesOf:
         """Reads what a base classifier sees of rows of the corpus."""
+        ...
+
+    def usable(self, rows: pa.Table) -> np.ndarray:
+        """Which rows have a time that can be read, bool `[N]`.
+
+        Args:
+            rows: The column `time` at least.
+        """
         ...
 
     def encode(self, rows: pa.Table) -> Arrays:

@@ -15,6 +15,7 @@ from raclib.corpus.reader import ShardReader
 from raclib.ingest.base_scores import FeatureReader
 from raclib.ingest.key_shards import EVENT_TIME
 from raclib.ingest.rows import RowReader
+from raclib.ingest.timeline import Times
 from raclib.models.base import FittedBase
 from raclib.models.classifier import RetrievalClassifier
 from raclib.serving.predictor import Predictor
@@ -57,6 +58,16 @@ class TableRows:
         return self.columns.classes.names
 
     @property
+    def time(self) -> str:
+        """Column with the time at which a row happened."""
+        return self.columns.roles.time
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether times are moments; else they order the rows."""
+        return self.columns.roles.time_unit != "row"
+
+    @property
     def cutoff(self) -> int:
         """That of the corpus, ms since 1970."""
         return About.of(self.corpus).cutoff
@@ -72,6 +83,10 @@ class TableRows:
     def features(self) -> FeatureReader:
         """Reads what a base classifier sees of rows of the corpus."""
         return FeatureReader(self.corpus, self.columns.features.num_codes)
+
+    def usable(self, rows: pa.Table) -> np.ndarray:
+        """Which rows have a time that can be read, bool `[N]`."""
+        return Times.read(rows, self.columns.event_roles).reason == 0
 
     def encode(self, rows: pa.Table) -> Arrays:
         """What a model reads of rows; see `RowReader.encode`."""

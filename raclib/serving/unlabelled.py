@@ -12,9 +12,8 @@ from raclib.ingest.files import TableFiles
 from raclib.ingest.labels import class_names
 from raclib.ingest.rows import RowReader
 from raclib.ingest.timeline import Times
+from raclib.serving.scored import LINE, TIME, probability_columns
 from raclib.serving.table_predictor import TablePredictor
-
-LINE = "line"
 
 
 def predict_unlabelled(predictor: TablePredictor, files: TableFiles, uri: str) -> tuple[int, int]:
@@ -35,9 +34,9 @@ def predict_unlabelled(predictor: TablePredictor, files: TableFiles, uri: str) -
         UserError: if a column is missing or a value does not fit.
     """
     reader = predictor.reader
-    names = [f"probability_{name}" for name in reader.classes.names]
+    names = probability_columns(predictor.classes)
     schema = pa.schema(
-        [(LINE, pa.int64()), ("time", files.schema().field(reader.roles.time).type)]
+        [(LINE, pa.int64()), (TIME, files.schema().field(reader.roles.time).type)]
         + [(name, pa.float32()) for name in names]
     )
     num_rows = num_unread = 0

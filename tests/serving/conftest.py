@@ -4,6 +4,7 @@ import copy
 import shutil
 from dataclasses import replace
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,3 +87,16 @@ def classifier(shared_classifier, tmp_path):
     mine.config_ = replace(mine.config_, corpus=str(tmp_path / "corpus"))
     mine._predictor = TablePredictor(mine.config_, mine.weights_)
     return mine
+
+
+@pytest.fixture(scope="module")
+def model_uri(shared_classifier):
+    """Where the model with retrieval was logged."""
+    mlflow.set_tracking_uri(shared_classifier.config_.tracking.uri)
+    (run,) = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string="tags.`mlflow.runName` = 'retrieval'",
+        output_format="list",
+    )
+    yield f"runs:/{run.info.run_id}/model"
+    mlflow.set_tracking_uri(None)

@@ -11,24 +11,12 @@ from raclib.corpus import CorpusStore, open_corpus
 from raclib.errors import UserError
 from raclib.ingest.keys import KeyTransform
 from raclib.serving.rekey import Changes, rekey_corpus
+from raclib.serving.score import ScoreConfig, score
 from raclib.serving.table_model import make_signature
 from raclib.serving.table_predictor import TablePredictor
 from raclib.tasks.table.base import prepare_base
 from raclib.tasks.table.task import TableTask
 from raclib.training.fitted import find_fitted
-
-
-@pytest.fixture(scope="module")
-def model_uri(shared_classifier):
-    """Where the model with retrieval was logged."""
-    mlflow.set_tracking_uri(shared_classifier.config_.tracking.uri)
-    (run,) = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string="tags.`mlflow.runName` = 'retrieval'",
-        output_format="list",
-    )
-    yield f"runs:/{run.info.run_id}/model"
-    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +32,8 @@ def corpus_rows(history_table):
     return labelled.sort_values("known", kind="stable").reset_index(drop=True)
 
 
-def test_rows_of_the_corpus_are_predicted_as_the_training_job_did(
-    shared_classifier, loaded, corpus_rows
+def test_rows_of_the_corpus_are_predicted_and_scored_as_the_training_job_did(
+    shared_classifier, loaded, corpus_rows, tmp_path
 ):
     config = shared_classifier.config_
     corpus, base = prepare_base(config, open_corpus(config.corpus_uri))
@@ -60,9 +48,15 @@ def test_rows_of_the_corpus_are_predicted_as_the_training_job_did(
     assert list(found.columns) == ["no", "yes"]
     assert list(found.index) == rows.tolist()
     answers = np.log(fitted.test.probability[late]), base.log_probs(rows)
-    record = loaded.unwrap_python_model().predictor._predict.record
+    record = loaded.unwrap_python_model().predictor._memory.record
     expected = np.exp(record.mix(task.read_event_times()[rows], answers))
     np.testing.assert_allclose(found.to_numpy(), expected, atol=1e-5)
+    corpus_rows.iloc[rows].to_parquet(tmp_path / "rows.parquet")
+    out = str(tmp_path / "scored.parquet")
+    run = f"{config.storage_path}/{config.name}"
+    score(ScoreConfig(run, str(tmp_path / "rows.parquet"), out, evidence=2))
+    scored = pd.read_parquet(out, columns=["probability_no", "probability_yes"])
+    np.testing.assert_allclose(scored.to_numpy(), expected, atol=1e-5)
 
 
 def test_new_categories_and_missing_values_are_predicted(loaded, corpus_rows):
