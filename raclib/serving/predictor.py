@@ -163,13 +163,13 @@ class Predictor(ABC):
 
 
 def _explain(memory: Memory, rows: pa.Table, count: int) -> Answers:
-    encoded, num_classes = memory.rows.encode(rows), len(memory.rows.classes)
     if not len(rows):
-        none_NC = np.empty((0, num_classes), np.float32)
+        none_NC = np.empty((0, len(memory.rows.classes)), np.float32)
         base_NC = none_NC if memory.folds else None
         none_NE = np.empty((0, count))
         rows_NE, weights_NE = none_NE.astype(np.int64), none_NE.astype(np.float32)
         return Answers(none_NC, base_NC, rows_NE, weights_NE, memory.corpus.version)
+    encoded = memory.rows.encode(rows)
     said = memory.answer(encoded, count)
     log_probs_NC, base_NC, weights_NE = said.answers[0], None, said.weights_NE
     if memory.record is not None:

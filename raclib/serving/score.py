@@ -63,8 +63,9 @@ def score(config: ScoreConfig) -> str:
     model, given = find_model(config.run), find_files(config.data)
     connect(config.num_workers)
     check_shared(out=out.rpartition("/")[0])
-    files = TableFiles(tuple(fetch_files(given, f"{staging}/downloads")))
-    corpus = _begin(config, model, staging, describe_files(given, f"{staging}/downloads", False))
+    downloads = f"{config_of(model).storage_path}/downloads"
+    files = TableFiles(tuple(fetch_files(given, downloads)))
+    corpus = _begin(config, model, staging, describe_files(given, downloads, False))
     scoring = _plan(config, model, staging, corpus, files)
     num_parts = score_parts(scoring, files, config.num_workers)
     num_rows, num_null = join_parts(scoring, num_parts, out)

@@ -73,25 +73,29 @@ def test_answers_evidence_and_columns_that_are_kept(config, shared_classifier, t
     assert not Path(f"{config.out}.staging").exists()
 
 
-def test_parts_that_are_written_are_not_scored_again(config, monkeypatch, tmp_path):
-    score(config)
-    expected = pd.read_parquet(config.out)
-    again = replace(config, out=str(tmp_path / "again.parquet"))
+def stop(config, monkeypatch, where: str) -> Path:
+    """Scores until it comes to a step; gives what is left."""
     with monkeypatch.context() as patch:
-        patch.setattr(module, "join_parts", lambda *_: 1 / 0)  # all parts are left
+        patch.setattr(module, where, lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            score(again)
-    parts = sorted(Path(f"{again.out}.staging", "parts").iterdir())
+            score(config)
+    return Path(f"{config.out}.staging")
+
+
+def test_parts_that_are_written_are_not_scored_again(config, monkeypatch):
+    left = stop(config, monkeypatch, "join_parts")
+    parts = sorted((left / "parts").iterdir())
+    expected = pd.concat(map(pd.read_parquet, parts), ignore_index=True)
     assert len(parts) == 6
     for part in (parts[1], parts[4]):
         part.unlink()
     marked = pd.read_parquet(parts[0])
-    marked["probability_no"] = 7.0
-    marked.astype({"probability_no": "float32"}).to_parquet(parts[0])
+    marked["probability_no"] = np.float32(7)
+    marked.to_parquet(parts[0])
     with pytest.raises(UserError, match="evidence: another than that of the unfinished job"):
-        score(replace(again, evidence=2))
-    assert score(again).startswith("300 rows")
-    found = pd.read_parquet(again.out)
+        score(replace(config, evidence=2))
+    assert score(config).startswith("300 rows")
+    found = pd.read_parquet(config.out)
     assert (found["probability_no"][:50] == 7).all()
     pd.testing.assert_frame_equal(found[50:], expected[50:])
 
@@ -104,13 +108,11 @@ def test_a_job_that_continues_keeps_its_version_of_the_corpus(
     settings["corpus"] = classifier.config_.corpus
     (run / "settings.json").write_text(json.dumps(settings))
     config = replace(config, run=str(run))
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "score_parts", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            score(config)
+    stop(config, monkeypatch, "score_parts")
     append_rows(open_corpus(classifier.config_.corpus), to_arrow(make_table(3030, 9, seed=2)))
     assert "by version 3 of" in score(config)
-    assert "by version 4 of" in score(replace(config, out=str(tmp_path / "new.parquet")))
+    other = stop(replace(config, out=f"{tmp_path}/new.parquet"), monkeypatch, "score_parts")
+    assert json.loads((other / "plan.json").read_text())["version"] == 4
 
 
 @pytest.mark.parametrize(
