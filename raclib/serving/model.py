@@ -55,7 +55,8 @@ class ReviewModel(PythonModel):
             params: Not used.
 
         Raises:
-            UserError: if a column is missing, a value does not fit, or a timestamp is in another unit.
+            UserError: if a column is missing, a value does not fit, or a timestamp is in another
+                unit.
         """
         return self.predictor(to_arrow(model_input))[:, 1]
 
