@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from raclib.corpus import files
 from raclib.corpus.column import Column
 from raclib.corpus.gather import Array
-from raclib.corpus.manifest import Field, Manifest, ShardInfo
+from raclib.corpus.manifest import TIME, Field, Manifest, ShardInfo
 from raclib.errors import UserError
 
 _MANIFEST = re.compile(r"(\d{8})\.json")
@@ -58,7 +59,7 @@ class Corpus:
         """What made the rows."""
         return self.manifest.provenance
 
-    @property
+    @cached_property
     def starts(self) -> Array:
         """Row id of each shard's first row, and the row count: int64 `[num_shards + 1]`."""
         return np.cumsum([0, *(shard.num_rows for shard in self.shards)], dtype=np.int64)
@@ -86,6 +87,22 @@ class Corpus:
             return Column.map(path, *what)
         return Column(files.read_bytes(uri), *what, uri)
 
+    def num_before(self, time: int) -> int:
+        """How many rows, the first ones, are of a time strictly before this one, milliseconds.
+
+        Reads the times of one shard at most.
+
+        Raises:
+            UserError: if its file is damaged.
+        """
+        lasts = np.array([shard.time_range[1] for shard in self.shards], np.int64)
+        number = int(np.searchsorted(lasts, time))
+        if number == len(lasts) or time <= self.shards[number].time_range[0]:
+            return int(self.starts[number])
+        shard = self.shards[number]
+        times = self.column(shard, TIME).read(0, shard.num_rows)
+        return int(self.starts[number] + np.searchsorted(times, time))
+
     def read(self, name: str, lo: int = 0, hi: int | None = None) -> Array:
         """Rows `[lo, hi)` of a narrow field, a writable copy `[hi - lo, ...]`.
 
@@ -97,22 +114,30 @@ class Corpus:
             raise UserError(f"rows [{lo}, {hi}): the corpus has rows [0, {len(self)})")
         field = self.field(name)
         out = np.empty((hi - lo, *field.shape), field.dtype)
-        for start, shard in zip(self.starts.tolist(), self.shards, strict=False):
-            first, last = max(lo, start), min(hi, start + shard.num_rows)
-            if first < last:
-                column = self.column(shard, name)
-                out[first - lo : last - lo] = column.read(first - start, last - start)
+        for start, rows in self.iter_field(name, lo, hi):
+            out[start - lo : start - lo + len(rows)] = rows
         return out
 
-    def iter_field(self, name: str) -> Iterator[tuple[int, Array]]:
+    def iter_field(
+        self, name: str, lo: int = 0, hi: int | None = None
+    ) -> Iterator[tuple[int, Array]]:
         """Yields the first row id and the read-only rows `[num_rows, ...]` of each shard.
+
+        Args:
+            name: The field.
+            lo, hi: Only rows `[lo, hi)`, and only shards that have some; by default all.
 
         Raises:
             UserError: if the field is not in the corpus or a file is damaged.
         """
         self.field(name)
-        for start, shard in zip(self.starts.tolist(), self.shards, strict=False):
-            yield start, self.column(shard, name).read(0, shard.num_rows)
+        hi = len(self) if hi is None else hi
+        number = max(0, int(np.searchsorted(self.starts, lo, side="right")) - 1)
+        while number < len(self.shards) and max(lo, self.starts[number]) < hi:
+            shard, start = self.shards[number], int(self.starts[number])
+            first, last = max(lo, start), min(hi, start + shard.num_rows)
+            yield first, self.column(shard, name).read(first - start, last - start)
+            number += 1
 
     def verify(self, progress: Callable[[int], object] | None = None) -> None:
         """Reads every file and checks every checksum.

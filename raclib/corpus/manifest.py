@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from raclib.corpus.seal import seal, unseal
 from raclib.errors import UserError
@@ -195,8 +196,9 @@ class Manifest:
             raise UserError(f"{self.num_rows} rows; allowed are at most {MAX_ROWS}")
         check_fields(self.fields)
         _check_order(self.shards)
+        sizes = {name: (item.row_bytes, item.block_rows) for name, item in self.fields.items()}
         for shard in self.shards:
-            _check_files(shard, self.fields)
+            _check_files(shard, sizes)
 
     @cached_property
     def num_rows(self) -> int:
@@ -213,7 +215,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """The manifest as JSON."""
         value = {**_to_json(self), "num_rows": self.num_rows, "time_range": self.time_range}
-        return seal(json.dumps(value, indent=1, allow_nan=False).encode())
+        return seal(to_json(value, indent=1))
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> "Manifest":
@@ -243,12 +245,20 @@ def field_path(shard_id: str, name: str, token: str | None = None) -> str:
 def parse(kind: type[Record], value: Any, name: str) -> Record:
     """A record from its JSON value: no unknown keys, no missing ones, no wrong types."""
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+        return _adapter(kind).validate_json(  # type: ignore[arg-type]  # a class can be hashed
+            json.dumps(value), strict=True
+        )
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{name}: {place + ': ' if place else ''}{message}") from error
+
+
+@cache
+def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+    """What validates a kind of record; to make one costs as much as to read many records."""
+    return TypeAdapter(kind)
 
 
 def check_fields(fields: Mapping[str, Field]) -> None:
@@ -265,7 +275,8 @@ def check_fields(fields: Mapping[str, Field]) -> None:
 
 def _to_json(record: Any) -> dict[str, Any]:
     # What is absent is left out: manifests without tokens are read by every raclib.
-    return asdict(record, dict_factory=lambda items: {k: v for k, v in items if v is not None})
+    adapter = _adapter(type(record))  # type: ignore[arg-type]  # a class can be hashed
+    return adapter.dump_python(record, mode="json", exclude_none=True)
 
 
 def _check_order(shards: tuple[ShardInfo, ...]) -> None:
@@ -279,19 +290,20 @@ def _check_order(shards: tuple[ShardInfo, ...]) -> None:
             )
 
 
-def _check_files(shard: ShardInfo, fields: Mapping[str, Field]) -> None:
-    if shard.files.keys() != fields.keys():
+def _check_files(shard: ShardInfo, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Checks files by bytes of a row and rows of a block, which are reckoned once a field."""
+    if shard.files.keys() != sizes.keys():
         raise UserError(
             f"shard {shard.id}: has files for {sorted(shard.files)}, the corpus has the fields "
-            f"{sorted(fields)}"
+            f"{sorted(sizes)}"
         )
     for name, info in shard.files.items():
-        smallest = shard.num_rows * fields[name].row_bytes
-        smallest += fields[name].num_blocks(shard.num_rows) * 8
+        row_bytes, block_rows = sizes[name]
+        smallest = shard.num_rows * row_bytes - (-shard.num_rows // block_rows) * 8
         if not smallest < info.num_bytes <= smallest + 2 * MAX_HEADER_BYTES:
             raise UserError(
                 f"shard {shard.id}: field {name}: {info.num_bytes} bytes do not hold "
-                f"{shard.num_rows} rows of {fields[name].row_bytes} bytes"
+                f"{shard.num_rows} rows of {row_bytes} bytes"
             )
 
 

@@ -20,6 +20,8 @@ from raclib.corpus.remote import RangeReader
 
 # Under the range mount narrower fields are copied whole: they are small and every step needs them.
 NARROW_BYTES = 32
+# Each takes a descriptor and a mapping, of which a process may have 65,530 by default.
+MAX_COLUMNS = 4096
 
 
 def take_from(corpus: Corpus) -> Callable[[np.ndarray, tuple[str, ...]], dict[str, Array]]:
@@ -29,6 +31,8 @@ def take_from(corpus: Corpus) -> Callable[[np.ndarray, tuple[str, ...]], dict[st
 
 class ShardReader:
     """Reads rows of a corpus by id; files are mounted when first needed. For several threads.
+
+    Of more than `MAX_COLUMNS` files those mounted first are let go, and mounted again when needed.
 
     Args:
         mount: How to get at files.
@@ -55,16 +59,23 @@ class ShardReader:
         path = shard.path(name)
         # Two threads may mount the same; the first to end wins.
         found = self._columns.get(path)
-        return found or self._columns.setdefault(path, self._open(corpus, shard, name))
+        return found or self._keep(path, self._open(corpus, shard, name))
 
     def find(self, corpus: Corpus, number: int, name: str) -> Column | None:
         """The same if the file is on this machine already; None if not."""
         shard = corpus.shards[number]
         path = shard.path(name)
-        found = self._columns.get(path) or self._find(corpus, shard, name)
-        if found:
-            self._columns[path] = found
-        return found
+        if found := self._columns.get(path):
+            return found
+        found = self._find(corpus, shard, name)
+        return found and self._keep(path, found)
+
+    def _keep(self, path: str, column: Column) -> Column:
+        with self._lock:
+            found = self._columns.setdefault(path, column)
+            if len(self._columns) > MAX_COLUMNS:
+                del self._columns[next(iter(self._columns))]
+            return found
 
     def take(self, corpus: Corpus, row_ids: Array, fields: tuple[str, ...]) -> dict[str, Array]:
         """Rows by id: for each field an array `[N, *shape]` in the order of `row_ids`."""

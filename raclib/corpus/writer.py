@@ -3,7 +3,7 @@
 import json
 import secrets
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -25,6 +25,9 @@ from raclib.corpus.manifest import (
     field_path,
 )
 from raclib.errors import UserError
+
+MAX_LISTED = 16
+"""Folders of shards that are listed one by one; of more, all are at once."""
 
 
 def write_field(
@@ -64,6 +67,7 @@ def publish(
     shards: Iterable[ShardInfo],
     provenance: Mapping[str, Any] | None = None,
     version: int | None = None,
+    known: Collection[str] = (),
 ) -> Corpus:
     """Publishes a version made of shards that are written, exclusively.
 
@@ -73,6 +77,7 @@ def publish(
         shards: In time order.
         provenance: JSON values.
         version: The version to become; by default the one after the newest.
+        known: Ids of shards that another version has as they are: nobody looks for their files.
 
     Raises:
         UserError: if another writer published that version, a file is missing or of the wrong size,
@@ -81,7 +86,7 @@ def publish(
     uri = files.normalise(uri)
     version = version or latest_version(uri) + 1
     manifest = Manifest(version, dict(fields), tuple(shards), json_values(provenance))
-    _check_written(uri, manifest)
+    _check_written(uri, [shard for shard in manifest.shards if shard.id not in known])
     try:
         create_exclusive(files.manifest_uri(uri, version), manifest.to_bytes())
     except FileExistsError as error:
@@ -127,6 +132,7 @@ class CorpusWriter:
         )
         self._provenance = json_values(provenance)
         self._shards: list[ShardInfo] = []
+        self._known: set[str] = set()
         self._version, self._last_time = 1, -(2**63)
         if mode == "append":
             self._continue(open_corpus(self.uri, expect=self._provenance))
@@ -149,7 +155,8 @@ class CorpusWriter:
         try:
             if kind is None:
                 self._flush()
-                publish(self.uri, self.fields, self._shards, self._provenance, self._version)
+                what = self.fields, self._shards, self._provenance, self._version, self._known
+                publish(self.uri, *what)
         finally:
             for file in self._spool.values():
                 file.close()
@@ -184,6 +191,7 @@ class CorpusWriter:
                 f"{self.uri}: has the fields {corpus.fields}, not {self.fields}; append the same"
             )
         self._version, self._shards = corpus.version + 1, list(corpus.shards)
+        self._known = {shard.id for shard in corpus.shards}
         self._provenance = corpus.provenance
         if corpus.time_range:
             self._last_time = corpus.time_range[1]
@@ -257,11 +265,18 @@ def json_values(provenance: Mapping[str, Any] | None) -> dict[str, Any]:
         raise UserError(f"provenance: {error}; use plain JSON values") from error
 
 
-def _check_written(uri: str, manifest: Manifest) -> None:
-    sizes = files.list_files(f"{uri}/shards")
-    for shard in manifest.shards:
+def _check_written(uri: str, shards: Sequence[ShardInfo]) -> None:
+    # What many versions left is not listed for the sake of a few shards.
+    ids = [shard.id for shard in shards] if len(shards) <= MAX_LISTED else [""]
+    places = [f"shards/{shard_id}".rstrip("/") for shard_id in ids]
+    sizes = {
+        f"{place}/{name}": size
+        for place in places
+        for name, size in files.list_files(f"{uri}/{place}").items()
+    }
+    for shard in shards:
         for name, info in shard.files.items():
-            found = sizes.get(shard.path(name).removeprefix("shards/"))
+            found = sizes.get(shard.path(name))
             if found != info.num_bytes:
                 raise UserError(
                     f"{uri}: shard {shard.id}: field {name}: {found or 'no'} bytes are written, "
