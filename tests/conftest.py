@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,26 @@ def ray_start():
     """Skips where the command `ray start` cannot work."""
     if " " in sys.prefix:
         pytest.skip(f"ray start takes no path with a space: {sys.prefix}")
+
+
+@pytest.fixture(scope="session")
+def bytes_per_row():
+    """Gives the most memory that work takes for each row more, by Python's count; maps are none.
+
+    The work is a function of a number of rows that returns what is to be measured.
+    """
+
+    def measure(prepare, sizes=(2**21, 2**22)) -> float:
+        peaks = []
+        for num_rows in sizes:
+            work = prepare(num_rows)
+            tracemalloc.start()
+            work()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        return (peaks[1] - peaks[0]) / (sizes[1] - sizes[0])
+
+    return measure
 
 
 @pytest.fixture(scope="session")

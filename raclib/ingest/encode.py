@@ -19,6 +19,7 @@ from raclib.corpus.stream import open_stream
 from raclib.ingest.schema import RowEncoder
 from raclib.ingest.sort import rows_uri
 from raclib.ingest.staging import ENCODED, Layout, Staging, shard_record
+from raclib.sampling import draw_rows
 
 MAX_SAMPLE_ROWS = 20_000
 KEY_FIELDS = ("numbers", "categories", "entities", "embedding")
@@ -36,6 +37,7 @@ class ShardEncoder:
     Attributes:
         staging: Sorted rows.
         layout: What they are.
+        sample: The rows that are put aside; see `sample_rows`.
         encoder: What encodes them.
         time: The column that they are sorted by.
         device: `cpu` or `cuda`.
@@ -43,6 +45,7 @@ class ShardEncoder:
 
     staging: Staging
     layout: Layout
+    sample: np.ndarray
     encoder: RowEncoder
     time: str
     device: str
@@ -96,8 +99,8 @@ class ShardEncoder:
 
     def _put_sample_aside(self, shard: int, arrays: Arrays) -> None:
         start = sum(self.layout.num_rows[:shard])
-        sample = sample_rows(self.layout.num_before) - start
-        sample = sample[(sample >= 0) & (sample < self.layout.num_rows[shard])]
+        bounds = np.searchsorted(self.sample, [start, start + self.layout.num_rows[shard]])
+        sample = self.sample[slice(*bounds.tolist())] - start
         with write_atomic(sample_uri(self.staging, shard)) as file:
             np.savez(file, **{name: array[sample] for name, array in arrays.items()})
 
@@ -121,8 +124,7 @@ def encoded_fields(record: Mapping[str, Any]) -> dict[str, Field]:
 
 def sample_rows(num_before: int) -> np.ndarray:
     """Sorted ids of the rows before the cutoff that is fitted on, at most MAX_SAMPLE_ROWS."""
-    chosen = np.random.default_rng(0).permutation(num_before)[:MAX_SAMPLE_ROWS]
-    return np.sort(chosen)
+    return np.sort(draw_rows(np.random.default_rng(0), num_before, MAX_SAMPLE_ROWS))
 
 
 def sample_uri(staging: Staging, shard: int) -> str:

@@ -10,9 +10,11 @@ from raclib.ingest.categories import to_strings
 from raclib.ingest.columns import Column
 from raclib.ingest.numbers import DAY_MS, to_numbers
 from raclib.ingest.timeline import Timeline
+from raclib.sampling import draw_part
 
 GIVEN_AWAY = 0.99
 MIN_ROWS = 50
+MAX_DELAYS = 2**20  # rows whose delays are looked at; drawn at random where there are more
 MIN_DELAY_RATIO = 2.0
 MIN_SHARE_CHANGE = 0.05
 NUM_FOLDS = 2
@@ -32,9 +34,9 @@ def delay_bias(timeline: Timeline, cutoff: int) -> str | None:
         timeline: Times and labels of all rows.
         cutoff: ms since 1970; a label that became known from then on is not looked at.
     """
-    is_known = timeline.known < cutoff
-    event, known = timeline.event[is_known], timeline.known[is_known]
-    delay, label = known - event, timeline.label[is_known]
+    rows = draw_part(timeline.known < cutoff, MAX_DELAYS, np.random.default_rng(0))
+    event, known, label = (part[rows] for part in (timeline.event, timeline.known, timeline.label))
+    delay = known - event
     medians = pd.Series(delay).groupby(label).median()
     counts = pd.Series(label).value_counts()
     medians = medians[counts[medians.index] >= MIN_ROWS].sort_values()

@@ -12,14 +12,14 @@ from raclib.corpus.corpus import latest_version
 from raclib.corpus.files import normalise
 from raclib.corpus.manifest import TIME
 from raclib.errors import UserError
-from raclib.ingest.encode import ShardEncoder, ShardEncoderActor, encoded_fields
+from raclib.ingest.encode import ShardEncoder, ShardEncoderActor, encoded_fields, sample_rows
 from raclib.ingest.identity import changed_file, is_files
 from raclib.ingest.key_shards import KeyWriter, finished_shards, key_field, keyed_by, read_sample
 from raclib.ingest.keys import KEY_FIT, TRANSFORM
 from raclib.ingest.precomputed import PRECOMPUTED
 from raclib.ingest.schema import Recipe, RowEncoder
 from raclib.ingest.sort import sort_rows
-from raclib.ingest.staging import ENCODED, Layout, Staging
+from raclib.ingest.staging import ENCODED, Layout, Staging, shard_record
 from raclib.run.cluster import quiet_ray_data, this_node
 from raclib.run.terminal import warn
 
@@ -88,7 +88,7 @@ def _make(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Corpus:
     transform.save(staging.corpus_uri)
     writer = KeyWriter(staging, transform)
     _run_shards("keys", recipe.noun, writer, keyed_by(transform), staging, layout, num_cpus=1)
-    first = staging.finished(ENCODED)[0]
+    first = staging.read(shard_record(ENCODED, 0))
     fields = {**encoded_fields(first), "key": key_field(transform)}
     provenance = {
         **request,
@@ -126,7 +126,8 @@ def _sort(recipe: Recipe, request: dict[str, Any], staging: Staging) -> Layout:
 def _encode(recipe: Recipe, encoder: RowEncoder, staging: Staging, layout: Layout) -> None:
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     device = "cuda" if encoder.has_weights and num_gpus else "cpu"
-    work = ShardEncoder(staging, layout, encoder, recipe.time, device)
+    sample = sample_rows(layout.num_before)
+    work = ShardEncoder(staging, layout, sample, encoder, recipe.time, device)
     options: dict[str, Any]
     if encoder.has_weights:
         most = num_gpus if device == "cuda" else int(ray.cluster_resources()["CPU"])
@@ -150,7 +151,7 @@ def _run_shards(
     **options: Any,
 ) -> None:
     """Has Ray Data do the shards that a stage has not finished; `work` reports `rows` done."""
-    finished = staging.finished(stage)
+    finished = set(staging.numbers(stage))
     todo = [shard for shard in range(len(layout.num_rows)) if shard not in finished]
     if not todo:
         return

@@ -1,7 +1,9 @@
 """When rows happened, when their labels were known, and what the labels are."""
 
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +12,13 @@ import pyarrow.compute as pc
 from raclib.errors import UserError
 from raclib.ingest.labels import ClassIndex, LabelCounts, class_names
 from raclib.ingest.times import is_number, to_milliseconds
+from raclib.sampling import PIECE_ROWS
 
 REASONS = ("", "time that cannot be read", "label_time that cannot be read", "no label")
 """Why a row cannot be retrieved, by number; 0 is none."""
 NO_TIME, NO_LABEL_TIME, NO_LABEL = 1, 2, 3
+SPOOLED = "int64", "int64", "int16"
+"""Types of what a timeline keeps of a row: `event`, `known`, `label`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Times:
 
 @dataclass
 class Timeline:
-    """All times and labels of a table, some 20 bytes a row.
+    """All times and labels of a table: mapped files, 18 bytes a row, none of them in memory.
 
     Attributes:
         event: When rows happened, ms since 1970, of those that can be retrieved.
@@ -139,7 +144,8 @@ class TimelineReader:
     counts: LabelCounts = field(default_factory=LabelCounts)
     skipped: Counter[str] = field(default_factory=Counter)
     num_early: int = 0
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    spools: tuple[IO[bytes], ...] = field(default_factory=lambda: _spool())
+    num_rows: int = 0
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Looks at some more rows."""
@@ -149,25 +155,42 @@ class TimelineReader:
         keep = reason == 0
         self.skipped.update(count_reasons(reason))
         self.num_early += int(times.is_early[keep].sum())
-        codes = self._codes(names)[keep]
-        self.parts.append((times.event[keep], times.known[keep], codes))
+        found = times.event[keep], times.known[keep], self._codes(names)[keep]
+        for spool, values in zip(self.spools, found, strict=True):
+            spool.write(values.tobytes())
+        self.num_rows += len(found[0])
 
     def finish(self) -> Timeline:
         """The timeline of all that was seen; raises UserError if there are too few classes."""
         classes = ClassIndex.of(self.counts)
-        event, known, codes = map(np.concatenate, zip(*self.parts, strict=True))
-        if not len(event):
+        if not self.num_rows:
             reasons = ", ".join(f"{name} ({count})" for name, count in self.skipped.items())
             raise UserError(f"data: no row can be used: {reasons}")
+        event, known, label = (
+            _map(spool, dtype) for spool, dtype in zip(self.spools, SPOOLED, strict=True)
+        )
         seen = list(self.counts.counts)
         order = np.array([classes.names.index(name) for name in seen], np.int16)
-        return Timeline(event, known, order[codes], classes, dict(self.skipped), self.num_early)
+        for lo in range(0, self.num_rows, PIECE_ROWS):
+            label[lo : lo + PIECE_ROWS] = order[label[lo : lo + PIECE_ROWS]]
+        return Timeline(event, known, label, classes, dict(self.skipped), self.num_early)
 
     def _codes(self, names: pa.Array) -> np.ndarray:
         """Places of the names among those counted so far; -1 for none."""
         seen = pa.array(list(self.counts.counts), pa.string())
         places = pc.index_in(names, seen, skip_nulls=True)
         return places.fill_null(-1).to_numpy().astype(np.int16)
+
+
+def _spool() -> tuple[IO[bytes], ...]:
+    """Unnamed files that vanish with what reads them."""
+    return tuple(tempfile.TemporaryFile() for _ in SPOOLED)
+
+
+def _map(spool: IO[bytes], dtype: str) -> np.ndarray:
+    with spool:
+        spool.flush()
+        return np.memmap(spool, dtype, mode="r+")
 
 
 def why_skipped(times: Times, names: pa.Array) -> np.ndarray:

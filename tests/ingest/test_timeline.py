@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raclib.errors import UserError
+from raclib.ingest.guards import delay_bias
+from raclib.ingest.show import show_labels
 from raclib.ingest.timeline import (
     NO_LABEL,
     NO_LABEL_TIME,
@@ -226,3 +228,24 @@ def test_a_label_known_at_the_cutoff_itself_is_not_known_before_it():
     with pytest.raises(UserError, match="labels of 1 class were known"):
         read(Roles("time", "label"), rows).cutoff("2020-01-02")
     read(Roles("time", "label"), rows).cutoff("2020-01-02T00:00:00.001")
+
+
+def test_times_and_labels_of_all_rows_wait_in_files(bytes_per_row, capsys):
+    roles = Roles("time", "label", "decided", "ms")
+
+    def look(num_rows):
+        def work():
+            reader = TimelineReader(roles)
+            for lo in range(0, num_rows, 2**16):
+                row = np.arange(lo, min(lo + 2**16, num_rows))
+                columns = {"time": row, "label": row % 5, "decided": row + 1000 * (row % 5)}
+                reader.add(pa.record_batch({name: pa.array(of) for name, of in columns.items()}))
+            timeline = reader.finish()
+            cutoff = timeline.cutoff("0.4")
+            show_labels(timeline, cutoff)
+            assert "label_time" in delay_bias(timeline, cutoff)
+
+        return work
+
+    # One copy of times, to find the cutoff in.
+    assert bytes_per_row(look) < 12
