@@ -8,6 +8,7 @@ import numpy as np
 
 from raclib.metrics import log_losses
 from raclib.models.base.refit import LabelledRows
+from raclib.sampling import draw_rows, rows_at
 
 EARLY_SHARE = 0.6
 MAX_ROWS = 2000
@@ -34,10 +35,12 @@ class Choice:
     @classmethod
     def before(cls, data: LabelledRows, cutoff: int) -> "Choice":
         """The rows of a cutoff; nothing depends on what became known from then on."""
-        known = data.before(cutoff)
-        start = int(data.known[known[int(EARLY_SHARE * len(known))]])
-        late = known[data.event[known] >= start]
-        drawn = np.random.default_rng(SEED).permutation(late)[:MAX_ROWS]
+        late = data.has_label(cutoff)
+        place = int(EARLY_SHARE * np.count_nonzero(late))
+        start = int(data.known[rows_at(late, np.array([place]))[0]])
+        late &= data.event[: len(late)] >= start
+        generator = np.random.default_rng(SEED)
+        drawn = rows_at(late, draw_rows(generator, int(np.count_nonzero(late)), MAX_ROWS))
         return cls(start, cutoff, drawn[np.argsort(data.event[drawn], kind="stable")])
 
     def best(self, data: LabelledRows, answers: Mapping[Candidate, np.ndarray]) -> Candidate:

@@ -69,9 +69,10 @@ def evaluate(
         ours: Methods that are no rivals.
     """
     config, splits = task.config, task.splits
-    label, event = task.read_labels(), task.read_event_times()[splits.test]
-    prior_C = known_rates(label[task.corpus.read("time") < task.cutoff], task.num_classes)
-    test_label, period = label[splits.test], np.where(event < task.cutoff, BEFORE, AFTER)
+    prior_C = known_rates(task.read_labels()[: task.num_before], task.num_classes)
+    found = task.read_rows(splits.test, (task.event,))
+    test_label, event = found["label"], found[task.event]
+    period = np.where(event < task.cutoff, BEFORE, AFTER)
     sampling = config.evaluate.num_bootstrap, config.seed
     by_bin = compare(test_label, splits.test_bin, probabilities, *sampling, prior_C)
     rivals = [name for name in probabilities if name not in ours]

@@ -47,12 +47,15 @@ class RayFits:
         return [found[number] for number in range(len(parts))]
 
     def _submit(self, read: "ray.ObjectRef[Read]", rows: np.ndarray) -> "ray.ObjectRef[bytes]":
-        what = self.config, read, rows, self.data.label[rows], self.data.num_classes
+        what = self.config, read, rows, self._label(rows), self.data.num_classes
         return _fit.remote(*what, self._uri(rows))
+
+    def _label(self, rows: np.ndarray) -> np.ndarray:
+        return self.data.label[rows].astype(np.int64)
 
     def _uri(self, rows: np.ndarray) -> str:
         about = json.dumps([asdict(self.config), self.data.num_classes, SEED]).encode()
-        seen = about + rows.tobytes() + self.data.label[rows].tobytes()
+        seen = about + rows.tobytes() + self._label(rows).tobytes()
         return f"{self.folder}/{xxh3_128_hexdigest(seen)}.npz"
 
 

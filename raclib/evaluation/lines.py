@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import cast
 
 import numpy as np
-import torch
 
-from raclib.evaluation.baselines import neighbour_votes, recent_share
+from raclib.corpus import Corpus
+from raclib.evaluation.baselines import recent_share, windowed_votes
 from raclib.evaluation.choice import Choice
 from raclib.evaluation.ours import REFIT_RETRIEVAL, RETRIEVAL, weigh, with_refit
 from raclib.evaluation.refit import SEED, Refits, Refittable, make_refits
@@ -20,7 +20,6 @@ from raclib.ingest.base_scores import FeaturesOf
 from raclib.models.base import BaseConfig, out_of_fold
 from raclib.models.base.config import Kind
 from raclib.models.base.refit import LabelledRows
-from raclib.retrieval.keys import KeySet
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import TableEvaluateConfig
 from raclib.tasks.table.corpus_task import CorpusTask
@@ -52,7 +51,8 @@ class Lines:
 
 def new_base(task: CorpusTask, read: FeaturesOf, kind: Kind = "linear") -> Refittable:
     """A base classifier beside that of the task, or where it has none that is fitted again."""
-    config, known = BaseConfig(kind=kind), task.corpus.read("time") < task.cutoff
+    config, num_after = BaseConfig(kind=kind), len(task.corpus) - task.num_before
+    known = np.repeat([True, False], [task.num_before, num_after])
     what = task.read_labels(), task.num_classes, known, SEED
     return Refittable(config, read, out_of_fold(config, read, *what))
 
@@ -104,9 +104,7 @@ def make_lines(task: CorpusTask, base: Refittable, no_context: np.ndarray) -> Li
     data = LabelledRows(base.read, task.read_labels(), *times, task.num_classes)
     choice = Choice.before(data, task.cutoff)
     recent, num_labels = _recent_rates(data, choice, rows, config.num_recent_labels)
-    votes, window, num_neighbours = _neighbours(
-        KeySet.load(task.corpus), data, choice, rows, config
-    )
+    votes, window, num_neighbours = _neighbours(task.corpus, data, choice, rows, config)
     folder = f"{task.config.storage_path}/refits"
     refits = make_refits(base, data, choice, config, folder)
     found = {
@@ -154,20 +152,20 @@ def _recent_rates(
 
 
 def _neighbours(
-    keys: KeySet, data: LabelledRows, choice: Choice, rows: np.ndarray, config: TableEvaluateConfig
+    corpus: Corpus,
+    data: LabelledRows,
+    choice: Choice,
+    rows: np.ndarray,
+    config: TableEvaluateConfig,
 ) -> tuple[np.ndarray, int, int]:
     """Votes of the best number of neighbours in the best window, and these."""
 
-    def votes(rows: np.ndarray, window: int, nums: Sequence[int]) -> np.ndarray:
-        queries_Nd, time_N = keys.keys[torch.from_numpy(rows)], torch.from_numpy(data.event[rows])
-        return neighbour_votes(keys, data.label, queries_Nd, time_N, data.num_classes, window, nums)
-
     answers: dict[tuple[int, int], np.ndarray] = {}
     for window in distinct(config.neighbour_windows, int(np.searchsorted(data.known, choice.end))):
-        found = votes(choice.rows, window, config.num_neighbours)
+        found = windowed_votes(corpus, data, choice.rows, window, config.num_neighbours)
         answers |= {(window, num): found[i] for i, num in enumerate(config.num_neighbours)}
     window, num = choice.best(data, answers)
-    return votes(rows, window, [num])[0], window, num
+    return windowed_votes(corpus, data, rows, window, [num])[0], window, num
 
 
 def distinct(windows: Sequence[int], num_rows: int) -> list[int]:

@@ -28,8 +28,9 @@ def weigh(task: CorpusTask, answers: Sequence[np.ndarray]) -> np.ndarray:
     """
     rows = task.splits.test
     log_probs = [np.log(np.maximum(answer, 1e-12, dtype=np.float64)) for answer in answers]
-    record = Record.of(task.corpus.read(TIME)[rows], task.read_labels()[rows], log_probs)
-    return np.exp(record.mix(task.read_event_times()[rows], log_probs))
+    found = task.read_rows(rows, (TIME, task.event))
+    record = Record.of(found[TIME], found["label"], log_probs)
+    return np.exp(record.mix(found[task.event], log_probs))
 
 
 def with_refit(

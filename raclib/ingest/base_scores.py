@@ -95,8 +95,8 @@ def with_base(
         num_classes: Number of classes.
         cutoff: ms since 1970; a label that became known from then on is not looked at.
     """
-    label = corpus.read("label").astype(np.int64)
-    return add_base(corpus, config, FeatureReader(corpus, num_codes), label, num_classes, cutoff)
+    read = FeatureReader(corpus, num_codes)
+    return add_base(corpus, config, read, corpus.read("label"), num_classes, cutoff)
 
 
 def add_base(
@@ -117,7 +117,7 @@ def add_base(
         corpus: The newest version.
         config: Which classifier.
         read: What it sees of rows.
-        label_N: Labels of all rows, int64.
+        label_N: Labels of all rows, integers.
         num_classes: Number of classes.
         cutoff: ms since 1970; a label that became known from then on is not looked at.
         said: JSON values, what else the scores depend on.
@@ -129,8 +129,9 @@ def add_base(
     request = json.loads(json.dumps(asked))
     if corpus.provenance.get(BASE) == request:
         return corpus, _load(_uri(corpus, request), len(corpus))
-    known = corpus.read("time") < cutoff
-    fitted = out_of_fold(config, read, label_N, num_classes, known, SEED)
+    num_known = corpus.num_before(cutoff)
+    known_N = np.repeat([True, False], [num_known, len(corpus) - num_known])
+    fitted = out_of_fold(config, read, label_N, num_classes, known_N, SEED)
     _save(fitted, _uri(corpus, request))
     width = fitted.base.field_dim
     with tqdm(total=len(corpus), desc="base scores", unit=" rows") as progress:

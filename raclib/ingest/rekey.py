@@ -95,7 +95,7 @@ def _fit(
     corpus: Corpus, wanted: Rekey, take: Callable[[np.ndarray, tuple[str, ...]], Arrays]
 ) -> KeyTransform:
     """The transform, fitted on a sample of what was known, like the first one of a corpus."""
-    rows = take(sample_rows(_num_known(corpus, wanted.until)), tuple(corpus.fields))
+    rows = take(sample_rows(corpus.num_before(wanted.until)), tuple(corpus.fields))
     assert (rows[TIME] < wanted.until).all(), "keys are fitted on what was known"
     assert corpus.time_range is not None, "rows were known"
     transform = KeyTransform.fit(
@@ -120,7 +120,7 @@ def _describe(corpus: Corpus, wanted: Rekey) -> dict[str, Any]:
     fitted = {
         "until": wanted.until,
         "past_cutoff": wanted.until > wanted.cutoff,
-        "num_known": _num_known(corpus, wanted.until),
+        "num_known": corpus.num_before(wanted.until),
         "base_weight": wanted.base_weight,
         BASE: corpus.provenance.get(BASE) if wanted.base_weight else None,
         "metric": None if metric is None else xxh3_128_hexdigest(metric.tobytes()),
@@ -128,17 +128,12 @@ def _describe(corpus: Corpus, wanted: Rekey) -> dict[str, Any]:
     return {**(wanted.said or {}), "key": describe_keys(wanted.config), KEY_FIT: fitted}
 
 
-def _num_known(corpus: Corpus, until: int) -> int:
-    """Rows whose label was known before a time: the first ones."""
-    return int(np.searchsorted(corpus.read(TIME), until))
-
-
 def _check(corpus: Corpus, wanted: Rekey) -> None:
     if latest_version(corpus.uri) != corpus.version:
         raise UserError(
             f"{corpus.uri}: version {corpus.version} is not the newest; open that instead"
         )
-    if not _num_known(corpus, wanted.until):
+    if not corpus.num_before(wanted.until):
         first = np.datetime64(corpus.time_range[0], "ms") if corpus.time_range else "never"
         raise UserError(
             f"until: no label was known by then, the first at {first}; give a later one"

@@ -11,6 +11,7 @@ import xxhash
 from raclib.corpus import Corpus
 from raclib.corpus.archive import is_whole
 from raclib.corpus.atomic import write_atomic
+from raclib.corpus.beginning import Beginning
 from raclib.corpus.hydrate import locked, make_room
 from raclib.corpus.mounts import Mount
 from raclib.retrieval.keys import KeySet
@@ -18,7 +19,7 @@ from raclib.retrieval.table import QuantizedKeys
 
 
 def load_shared(
-    corpus: Corpus, rows: np.ndarray | None, dtype: torch.dtype, mount: Mount
+    corpus: Corpus | Beginning, rows: np.ndarray | None, dtype: torch.dtype, mount: Mount
 ) -> KeySet:
     """Keys on the CPU, mapped from a file that the node's first worker makes.
 
@@ -26,7 +27,7 @@ def load_shared(
     copy on node storage: found again by later jobs, removed when room is needed.
 
     Args:
-        corpus: An open corpus.
+        corpus: An open corpus, or its first rows.
         rows: int64, rising: the ids of the rows to keep; all if None.
         dtype: Type of the keys; see `KeySet.load`.
         mount: Where the node keeps copies.
@@ -66,9 +67,9 @@ def _state(keys: KeySet) -> dict[str, torch.Tensor]:
     return {**held, "times": keys.times_K}
 
 
-def _digest(corpus: Corpus, rows: np.ndarray | None, dtype: torch.dtype) -> str:
+def _digest(corpus: Corpus | Beginning, rows: np.ndarray | None, dtype: torch.dtype) -> str:
     """Names keys by content, so that those of a corpus made anew are never mixed up."""
-    digest = xxhash.xxh3_128(str(dtype).encode())
+    digest = xxhash.xxh3_128(f"{dtype} {len(corpus)}".encode())
     for shard in corpus.shards:
         digest.update("".join(shard.files[name].checksum for name in ("key", "time")).encode())
     if rows is not None:

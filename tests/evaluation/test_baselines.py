@@ -1,11 +1,15 @@
 """The two lines nobody should lose to, against plain loops."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raclib.evaluation.baselines import neighbour_votes, recent_share
+from raclib.corpus import Corpus, CorpusWriter, Field, open_corpus
+from raclib.evaluation import baselines
+from raclib.evaluation.baselines import neighbour_votes, recent_share, windowed_votes
+from raclib.models.base.refit import LabelledRows
 from raclib.retrieval.keys import KeySet
 
 
@@ -60,3 +64,54 @@ def test_votes_equal_a_plain_search(num_classes, lowest, seed):
         best = eligible[(keys[eligible] - queries[row]).square().sum(1).argsort().numpy()]
         for num, votes in zip((5, 2), found, strict=True):
             np.testing.assert_allclose(votes[row], share(label[best[:num]], num_classes))
+
+
+@pytest.fixture
+def make_corpus(tmp_path):
+    """Gives a corpus of keys and times, and its labels."""
+
+    def make(num_rows: int, dim: int = 4) -> tuple[Corpus, LabelledRows]:
+        rng, uri = np.random.default_rng(0), str(tmp_path / str(num_rows))
+        fields = {"key": Field("float16", (dim,)), "time": Field("int64")}
+        time = np.sort(rng.integers(0, num_rows, num_rows))
+        with CorpusWriter(uri, fields, 2000) as writer:
+            for lo in range(0, num_rows, 1000):
+                part = time[lo : lo + 1000]
+                keys = rng.standard_normal((len(part), dim)).astype(np.float16)
+                writer.write({"key": keys, "time": part})
+        label = rng.integers(-1, 3, num_rows).astype(np.int16)
+        return open_corpus(uri), LabelledRows(None, label, time, time, 3)
+
+    return make
+
+
+@pytest.mark.parametrize("window", [70, 1200, 10_000])
+def test_votes_of_stretches_are_those_of_all_keys(make_corpus, monkeypatch, window):
+    corpus, data = make_corpus(5000)
+    rows = np.random.default_rng(1).permutation(5000)[:400]
+    rows[:2] = 0, 4999
+    keys = KeySet.load(corpus)
+    what = keys.keys[torch.from_numpy(rows)], torch.from_numpy(data.event[rows])
+    expected = neighbour_votes(keys, data.label, *what, 3, window, [5, 1])
+    monkeypatch.setattr(baselines, "STRETCH_ROWS", 1000)
+    np.testing.assert_allclose(windowed_votes(corpus, data, rows, window, [5, 1]), expected)
+
+
+def test_votes_hold_keys_of_a_stretch_only(make_corpus, monkeypatch, bytes_per_row):
+    monkeypatch.setattr(baselines, "STRETCH_ROWS", 4096)
+
+    def vote(num_rows):
+        corpus, data = make_corpus(num_rows)
+        rows = np.arange(0, num_rows, num_rows // 50)[:50]
+        windowed_votes(corpus, data, rows, 100, [5])  # what is imported and kept is no row
+        return lambda: windowed_votes(corpus, data, rows, 100, [5])
+
+    assert bytes_per_row(vote, (40_000, 80_000)) < 4  # a key has 8, as it is stored
+
+
+def test_rates_of_recent_labels_take_no_room_for_rows(bytes_per_row):
+    def rates(num_rows):
+        label, time = np.ones(num_rows, np.int16), np.arange(num_rows)
+        return lambda: recent_share(time, label, time[::9999], 2, 100)
+
+    assert bytes_per_row(rates) < 2

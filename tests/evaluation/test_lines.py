@@ -220,3 +220,12 @@ def test_a_mistake_of_a_fit_is_the_users_error(fits, tmp_path):
     file.write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"\.npz: damaged"):
         fits([np.arange(50)])
+
+
+def test_the_choice_takes_no_room_for_rows(bytes_per_row):
+    def choose(num_rows):
+        label, time = (np.arange(num_rows) % 3 - 1).astype(np.int16), np.arange(num_rows)
+        data = LabelledRows(None, label, time, time, 2)
+        return lambda: Choice.before(data, num_rows // 2)
+
+    assert bytes_per_row(choose) < 3

@@ -8,13 +8,19 @@ import numpy as np
 from raclib.models.base.classifier import fit_base
 from raclib.models.base.config import BaseConfig, Kind
 from raclib.models.base.features import Read, pieces
+from raclib.sampling import rows_at
 
 MAX_ROWS = 50_000
 LATE_SHARE = 0.2
 
 
 def choose_kind(
-    config: BaseConfig, read: Read, label: np.ndarray, rows: np.ndarray, num_classes: int, seed: int
+    config: BaseConfig,
+    read: Read,
+    label: np.ndarray,
+    used_N: np.ndarray,
+    num_classes: int,
+    seed: int,
 ) -> BaseConfig:
     """The configuration with the kind of least log-loss on the last fifth of the rows.
 
@@ -24,25 +30,30 @@ def choose_kind(
     Args:
         config: Of the kind `auto`.
         read: Features of rows by number.
-        label: int64 `[N]`.
-        rows: Numbers of the rows whose label was known at the cutoff, in that order.
+        label: Integers `[N]`, in the order in which labels became known.
+        used_N: Whether the label was known at the cutoff, bool.
         num_classes: C.
         seed: The same gives the same.
     """
-    has_trees = read(rows[:1]).embedding is None and find_spec("lightgbm") is not None
-    early, late = np.split(rows, [int(len(rows) * (1 - LATE_SHARE))])
-    if not has_trees or not len(early):
+    num_used = int(np.count_nonzero(used_N))
+    num_early = int(num_used * (1 - LATE_SHARE))
+    some = read(rows_at(used_N, np.arange(min(1, num_used))))
+    has_trees = some.embedding is None and find_spec("lightgbm") is not None
+    if not has_trees or not num_early:
         return replace(config, kind="linear")
     generator = np.random.default_rng(seed)
-    early, late = (
-        np.sort(generator.choice(part, min(len(part), MAX_ROWS), replace=False))
-        for part in (early, late)
-    )
 
+    def draw(first: int, num_rows: int) -> np.ndarray:
+        places = generator.choice(num_rows, min(num_rows, MAX_ROWS), replace=False)
+        return rows_at(used_N, first + np.sort(places))
+
+    early, late = draw(0, num_early), draw(num_early, num_used - num_early)
     features = read(early)
 
     def loss(kind: Kind) -> float:
-        fitted = fit_base(replace(config, kind=kind), features, label[early], num_classes, seed)
+        fitted = fit_base(
+            replace(config, kind=kind), features, label[early].astype(np.int64), num_classes, seed
+        )
         parts = (late[piece] for piece in pieces(late))
         return -sum(
             float(fitted.log_probs(read(part))[np.arange(len(part)), label[part]].sum())

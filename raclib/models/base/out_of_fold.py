@@ -10,6 +10,7 @@ from raclib.models.base.choice import choose_kind
 from raclib.models.base.classifier import FittedBase, fit_base
 from raclib.models.base.config import BaseConfig
 from raclib.models.base.features import Read, pieces
+from raclib.sampling import PIECE_ROWS, draw_part
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def out_of_fold(
     Args:
         config: Which kind, how many folds.
         read: Features of rows by number, of `config.max_rows` at most at a time.
-        label: int64 `[N]`, in the order in which labels became known; -1 for none.
+        label: Integers `[N]`, in the order in which labels became known; -1 for none.
         num_classes: C.
         known: Whether the label was known at the cutoff, bool `[N]`.
         seed: The same gives the same.
@@ -71,31 +72,32 @@ def out_of_fold(
     Raises:
         UserError: if fewer rows are known than there are folds, or the kind's package is missing.
     """
-    rows = np.flatnonzero(known)
-    rows = rows[label[rows] >= 0]
-    if len(rows) < config.num_folds:
+    used_N = known & (label >= 0)
+    num_used = int(np.count_nonzero(used_N))
+    if num_used < config.num_folds:
         raise UserError(
-            f"base.num_folds: {config.num_folds} folds of {len(rows)} rows whose label was known "
+            f"base.num_folds: {config.num_folds} folds of {num_used} rows whose label was known "
             "at the cutoff; choose a later cutoff"
         )
     if config.kind == "auto":
-        config = choose_kind(config, read, label, rows, num_classes, seed)
+        config = choose_kind(config, read, label, used_N, num_classes, seed)
     generator = np.random.default_rng(seed)
     fold_N = np.full(len(label), -1, np.int16)
-    fold_N[rows] = assign_folds(config, len(rows), generator)
+    fold_N[used_N] = assign_folds(config, num_used, generator)
     num_folds = int(fold_N.max()) + 1
 
     def others(fold: int) -> np.ndarray:
-        """Rows that the classifier of a fold is fitted on."""
-        own_R = fold_N[rows]
-        return rows[own_R != fold] if config.unseen == "folds" else _earlier(rows, own_R, fold)
+        """Rows that the classifier of a fold is fitted on, bool."""
+        others_N = used_N & (fold_N != fold)
+        if config.unseen == "earlier":  # of the earlier half
+            others_N &= fold_N < num_folds - 1
+        return others_N
 
-    def fit(part: np.ndarray) -> FittedBase:
-        if len(part) > config.max_rows:
-            part = np.sort(generator.choice(part, config.max_rows, replace=False))
-        return fit_base(config, read(part), label[part], num_classes, seed)
+    def fit(part_N: np.ndarray) -> FittedBase:
+        part = draw_part(part_N, config.max_rows, generator)
+        return fit_base(config, read(part), label[part].astype(np.int64), num_classes, seed)
 
-    base = fit(rows)
+    base = fit(used_N)
     if config.kind == "column":
         # The user's score was fitted elsewhere.
         return OutOfFold(base, [base] * num_folds, fold_N)
@@ -103,18 +105,14 @@ def out_of_fold(
 
 
 def assign_folds(config: BaseConfig, num_rows: int, generator: np.random.Generator) -> np.ndarray:
-    """The fold of each row, in the order in which labels became known: drawn at random.
+    """The fold of each row, in the order in which labels became known, int16: drawn at random.
 
     With `unseen: earlier` only those of the earlier half are; the later half is one more fold.
     """
-    if config.unseen == "folds":
-        return generator.permutation(num_rows) % config.num_folds
-    num_early = num_rows // 2
-    early = generator.permutation(num_early) % config.num_folds
-    return np.pad(early, (0, num_rows - num_early), constant_values=config.num_folds)
-
-
-def _earlier(rows: np.ndarray, fold_R: np.ndarray, fold: int) -> np.ndarray:
-    """Rows of the earlier half that are not of a fold."""
-    is_early_R = fold_R < fold_R.max()
-    return rows[is_early_R & (fold_R != fold)]
+    num_early = num_rows if config.unseen == "folds" else num_rows // 2
+    fold_R = np.full(num_rows, config.num_folds, np.int16)
+    # Folds of each piece are alike large, so those of all are.
+    for lo in range(0, num_early, PIECE_ROWS):
+        hi = min(lo + PIECE_ROWS, num_early)
+        fold_R[lo:hi] = generator.permutation(hi - lo) % config.num_folds
+    return fold_R

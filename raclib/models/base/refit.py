@@ -8,6 +8,7 @@ import numpy as np
 from raclib.models.base.classifier import FittedBase
 from raclib.models.base.features import Read, pieces
 from raclib.models.base.out_of_fold import OutOfFold
+from raclib.sampling import draw_part
 
 # Fits one classifier for each set of rows, int64 and ascending.
 FitAll = Callable[[Sequence[np.ndarray]], Sequence[FittedBase]]
@@ -19,7 +20,7 @@ class LabelledRows:
 
     Attributes:
         read: What a base classifier sees of rows by number.
-        label: int64 `[N]`; -1 for none.
+        label: Integers `[N]`; -1 for none.
         known: When labels were known, int64 `[N]`, never falling.
         event: When rows happened, int64 `[N]`.
         num_classes: C.
@@ -31,10 +32,9 @@ class LabelledRows:
     event: np.ndarray
     num_classes: int
 
-    def before(self, time: int, last: int | None = None) -> np.ndarray:
-        """Rows whose label was known strictly before a time, int64; all, or the last so many."""
-        rows = np.flatnonzero(self.label[: np.searchsorted(self.known, time)] >= 0)
-        return rows if last is None else rows[-last:]
+    def has_label(self, time: int) -> np.ndarray:
+        """Whether there is a label, of the rows whose was known strictly before a time, bool."""
+        return self.label[: np.searchsorted(self.known, time)] >= 0
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,13 @@ def rows_of_refits(
         seed: Seed of that.
     """
     generator = np.random.default_rng(seed)
-    parts = [data.before(time, last) for time in times_R.tolist()]
-    return [
-        np.sort(generator.choice(part, max_rows, replace=False)) if len(part) > max_rows else part
-        for part in parts
-    ]
+
+    def draw(time: int) -> np.ndarray:
+        has_label_M = data.has_label(time)
+        first = 0 if last is None else max(0, int(np.count_nonzero(has_label_M)) - last)
+        return draw_part(has_label_M, max_rows, generator, first)
+
+    return [draw(time) for time in times_R.tolist()]
 
 
 def refit_base(

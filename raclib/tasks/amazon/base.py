@@ -17,6 +17,7 @@ from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS
 from raclib.tasks.amazon.rekey import rekey_reviews
 from raclib.tasks.table.base import BaseScores
+from raclib.tasks.table.history import read_labels
 from raclib.tasks.table.rekey import with_base_part
 
 
@@ -65,8 +66,7 @@ def prepare_review_base(config: AmazonConfig, corpus: Corpus) -> tuple[Corpus, B
     if config.base.kind == "perceiver":
         return with_base_part(corpus, config.key.base_weight, rekey), None
     read, rule = ReviewFeatures(corpus), RatingRule(config.rule)
-    label_N = rule({name: corpus.read(name) for name in rule.fields})
-    what = label_N, NUM_CLASSES, date_to_ms(config.rule.cutoff)
+    what = read_labels(corpus, rule), NUM_CLASSES, date_to_ms(config.rule.cutoff)
     extended, fitted = add_base(corpus, config.base, read, *what, {"rule": asdict(config.rule)})
     extended = with_base_part(extended, config.key.base_weight, rekey)
     return extended, BaseScores(fitted, ReviewFeatures(extended))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
@@ -11,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raclib.arrays import Arrays
 from raclib.batch import Batch, Split, to_tensors
 from raclib.corpus import Corpus, CorpusClient
+from raclib.corpus.beginning import Beginning
+from raclib.corpus.faults import FullError
 from raclib.corpus.manifest import TIME
 from raclib.corpus.reader import take_from
 from raclib.errors import UserError
@@ -21,7 +25,6 @@ from raclib.ingest.keys import KeyTransform
 from raclib.models.classifier import RetrievalClassifier
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.shared_keys import load_shared
-from raclib.retrieval.table import QuantizedKeys
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import SplitConfig, TableSettings
 from raclib.tasks.table.context import Context
@@ -50,6 +53,7 @@ class CorpusTask(ABC):
 
     Attributes:
         num_classes: Number of classes.
+        num_before: Rows whose label was known before the cutoff, the first of the corpus.
         splits: Row ids of examples and histories.
         statistics: Mean and deviation of the `standardized` over training examples.
     """
@@ -74,9 +78,9 @@ class CorpusTask(ABC):
         self.event = EVENT_TIME if EVENT_TIME in corpus.fields else TIME
         self.reader = TableReader(fetch, inputs, labelling, self.event)
         self.cutoff = cutoff
-        times = corpus.read(TIME), self.read_event_times()
-        late_only = config.base.unseen == "earlier"
-        self.splits = make_splits(*times, cutoff, split or config.split, config.seed, late_only)
+        self.num_before = corpus.num_before(cutoff)
+        what = self.num_before, self.read_event_times(), split or config.split, config.seed
+        self.splits = make_splits(*what, late_only=config.base.unseen == "earlier")
         self.statistics = input_statistics(
             self.reader, self.splits.train, standardized, config.seed
         )
@@ -116,15 +120,24 @@ class CorpusTask(ABC):
     def history(self, split: Split, device: torch.device) -> TableHistory:
         """What the examples of a split may retrieve; loads the keys to the device."""
         rows = None if split == "test" else getattr(self.splits, f"{split}_history")
-        dtype = getattr(torch, self.config.retrieval.key_dtype)
-        if device.type == "cpu" and self.config.num_workers > 1:
-            keys = load_shared(self.corpus, rows, dtype, self.client.mount)
-        else:
-            keys = KeySet.load(self.corpus, rows=rows, device=device, dtype=dtype)
+        corpus: Corpus | Beginning = self.corpus
+        if rows is None and split != "test":
+            corpus = Beginning(self.corpus, self.num_before)
+        keys = self._load_keys(corpus, rows, device)
         history = make_history(self.corpus, keys, self.reader, self.config, self.cutoff)
         if history.context is not None:
             self._remember(split, history.context)
         return history
+
+    def _load_keys(
+        self, corpus: Corpus | Beginning, rows: np.ndarray | None, device: torch.device
+    ) -> KeySet:
+        dtype = getattr(torch, self.config.retrieval.key_dtype)
+        if device.type == "cpu":
+            # Training, each validation and the test map one file, in page cache, of all processes.
+            with suppress(FullError):
+                return load_shared(corpus, rows, dtype, self.client.mount)
+        return KeySet.load(corpus, rows=rows, device=device, dtype=dtype)
 
     @property
     def reads_base(self) -> bool:
@@ -148,9 +161,9 @@ class CorpusTask(ABC):
         """Looks the rows of a split's examples up, once: a split is predicted many times."""
         rows = np.sort(self.examples(split))  # test rows are in the order of their own times
         if split not in self._found:
-            own = KeySet.load(self.corpus, rows=rows).keys
-            assert not isinstance(own, QuantizedKeys)
-            self._found[split] = context.search(own, self.read_event_times()[rows]).cpu()
+            found = self.read_rows(rows, ("key", self.event))
+            own_Xd = torch.from_numpy(found["key"])
+            self._found[split] = context.search(own_Xd, found[self.event]).cpu()
         context.remember(rows, self._found[split])
 
     def _answers(self, base: BaseScores) -> BaseAnswers:
@@ -170,8 +183,12 @@ class CorpusTask(ABC):
         """When each row of the corpus happened, ms since 1970, int64."""
         return self.corpus.read(self.event)
 
+    def read_rows(self, rows: np.ndarray, fields: tuple[str, ...]) -> Arrays:
+        """Fields of rows by id and their `label`, `[N, ...]`, read without servers."""
+        return replace(self.reader, fetch=take_from(self.corpus)).read(rows, fields)
+
     def read_labels(self) -> np.ndarray:
-        """The label of each row of the corpus, int64."""
+        """The label of each row of the corpus, int16."""
         return read_labels(self.corpus, self.reader.labelling)
 
     @property

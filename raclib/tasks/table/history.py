@@ -9,6 +9,7 @@ from raclib.corpus import Corpus
 from raclib.corpus.manifest import TIME
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
+from raclib.sampling import PIECE_ROWS
 from raclib.tasks.table.config import TableSettings
 from raclib.tasks.table.context import Context, age_unit, strata_of
 from raclib.tasks.table.reader import Labelling, TableReader
@@ -82,7 +83,7 @@ def make_history(
     """
     context = None
     if config.reads_context:
-        rows = slice(None) if keys.rows_K is None else keys.rows_K.cpu().numpy()
+        rows = slice(len(keys)) if keys.rows_K is None else keys.rows_K.cpu().numpy()
         label, event = read_labels(corpus, reader.labelling), corpus.read(reader.time)
         unit = age_unit(corpus.read(TIME), cutoff)
         strata = strata_of(config.retrieval)
@@ -112,8 +113,13 @@ def extend_history(
 
 
 def read_labels(corpus: Corpus, labelling: Labelling, first: int = 0) -> np.ndarray:
-    """The label of each row of a corpus from the first on, int64."""
-    return labelling({name: corpus.read(name, first) for name in labelling.fields})
+    """The label of each row of a corpus from the first on, int16."""
+    label_N = np.empty(len(corpus) - first, np.int16)
+    for lo in range(0, len(label_N), PIECE_ROWS):
+        part = slice(lo, min(lo + PIECE_ROWS, len(label_N)))
+        rows = first + part.start, first + part.stop
+        label_N[part] = labelling({name: corpus.read(name, *rows) for name in labelling.fields})
+    return label_N
 
 
 def input_statistics(

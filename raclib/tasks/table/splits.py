@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raclib.errors import UserError
+from raclib.sampling import draw_rows
 from raclib.tasks.table.config import SplitConfig
 
 
@@ -16,27 +17,26 @@ class Splits:
 
     Attributes:
         train: Examples to learn to predict.
-        train_history: Rows they may retrieve.
+        train_history: Rows they may retrieve; None for all rows before the cutoff.
         validation: Examples to validate on.
-        validation_history: Rows those may retrieve.
+        validation_history: Rows those may retrieve; None for all rows before the cutoff.
         test: Examples of every time bin; they may retrieve any earlier row of the corpus.
         test_bin: Time bin of each test example.
         bin_edges: Edges of the bins, ms since 1970, one more than there are bins.
     """
 
     train: np.ndarray
-    train_history: np.ndarray
+    train_history: np.ndarray | None
     validation: np.ndarray
-    validation_history: np.ndarray
+    validation_history: np.ndarray | None
     test: np.ndarray
     test_bin: np.ndarray
     bin_edges: np.ndarray
 
 
 def make_splits(
-    time: np.ndarray,
+    num_before: int,
     event: np.ndarray,
-    cutoff: int,
     config: SplitConfig,
     seed: int,
     late_only: bool = False,
@@ -47,9 +47,9 @@ def make_splits(
     the bins before the cutoff.
 
     Args:
-        time: When the labels of all rows were known, in corpus order, ms since 1970.
-        event: When the rows themselves happened; the same where labels were known at once.
-        cutoff: Training and validation rows are those whose label was known before this.
+        num_before: Rows whose label was known before the cutoff, the first ones; training and
+            validation rows are among them.
+        event: When each row of the corpus happened, ms since 1970.
         config: Sizes.
         seed: Seed of the random choice.
         late_only: Learn to predict only rows of the later half of those before the cutoff.
@@ -58,7 +58,6 @@ def make_splits(
         UserError: if there are too few rows before the cutoff.
     """
     rng = np.random.default_rng(seed)
-    num_before = int(np.searchsorted(time, cutoff))
     sizes = [
         config.train_examples,
         config.train_history or 0,
@@ -71,43 +70,54 @@ def make_splits(
             f"need {sum(sizes)} rows before the cutoff, the corpus has {num_before}; "
             "make them smaller"
         )
-    shuffled = rng.permutation(num_before)
     if late_only:
-        shuffled = _late_first(shuffled, config.train_examples)
-    parts = [np.sort(part) for part in np.split(shuffled, np.cumsum(sizes))[:4]]
-    for place, size in ((1, config.train_history), (3, config.validation_history)):
-        if size is None:
-            parts[place] = np.arange(num_before)
-    is_candidate = np.ones(len(time), dtype=bool)
-    is_candidate[parts[0]] = is_candidate[parts[2]] = False
+        drawn = _late_first(rng, num_before, sizes)
+    else:
+        drawn = draw_rows(rng, num_before, sum(sizes))
+    train, train_history, validation, validation_history = (
+        np.sort(part) for part in np.split(drawn, np.cumsum(sizes)[:3])
+    )
+    is_candidate = np.ones(len(event), bool)
+    is_candidate[train] = is_candidate[validation] = False
     edges = np.linspace(event.min(), event.max() + 1, config.num_bins + 1).astype(np.int64)
-    test, test_bin = _draw_bins(np.flatnonzero(is_candidate), event, edges, config, rng)
-    train, train_history, validation, validation_history = parts
-    return Splits(train, train_history, validation, validation_history, test, test_bin, edges)
+    chosen = [
+        _draw_bin(is_candidate, event, bounds, config.examples_per_bin, rng)
+        for bounds in itertools.pairwise(edges)
+    ]
+    return Splits(
+        train,
+        train_history if config.train_history else None,
+        validation,
+        validation_history if config.validation_history else None,
+        np.concatenate(chosen),
+        np.repeat(np.arange(config.num_bins), [len(rows) for rows in chosen]),
+        edges,
+    )
 
 
-def _late_first(shuffled: np.ndarray, num_train: int) -> np.ndarray:
-    is_late = shuffled >= len(shuffled) // 2
-    if num_train > is_late.sum():
+def _late_first(rng: np.random.Generator, num_before: int, sizes: list[int]) -> np.ndarray:
+    """Drawn rows, those of the later half in front."""
+    num_early = num_before // 2
+    num_late = num_before - num_early
+    if sizes[0] > num_late:
         raise UserError(
-            f"split.train_examples: {num_train} is above the {is_late.sum()} rows of the later "
+            f"split.train_examples: {sizes[0]} is above the {num_late} rows of the later "
             "half before the cutoff, from which base.unseen: earlier learns; make it smaller"
         )
-    return np.concatenate([shuffled[is_late], shuffled[~is_late]])
+    late = num_early + draw_rows(rng, num_late, sum(sizes))
+    return np.concatenate([late, draw_rows(rng, num_early, sum(sizes) - len(late))])
 
 
-def _draw_bins(
-    candidates: np.ndarray,
+def _draw_bin(
+    is_candidate: np.ndarray,
     event: np.ndarray,
-    edges: np.ndarray,
-    config: SplitConfig,
+    bounds: tuple[int, int],
+    size: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    candidates = candidates[np.argsort(event[candidates], kind="stable")]
-    bounds = np.searchsorted(event[candidates], edges)
-    chosen = [
-        np.sort(rng.permutation(candidates[low:high])[: config.examples_per_bin])
-        for low, high in itertools.pairwise(bounds)
-    ]
-    bins = np.repeat(np.arange(config.num_bins), [len(rows) for rows in chosen])
-    return np.concatenate(chosen), bins
+) -> np.ndarray:
+    """Candidates of a bin, at most so many, rising."""
+    low, high = bounds
+    rows = np.flatnonzero(is_candidate & (event >= low) & (event < high))
+    # In the order of time, so that a seed draws what it has always drawn.
+    rows = rows[np.argsort(event[rows], kind="stable")]
+    return np.sort(rows[draw_rows(rng, len(rows), size)])

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import numpy as np
-
 from raclib.corpus import Corpus, CorpusClient
 from raclib.ingest.features import FeatureEncoder
 from raclib.models.classifier import RetrievalClassifier
@@ -37,7 +35,7 @@ class TableTask(CorpusTask):
         self.num_codes = FeatureEncoder.load(corpus.uri).num_codes
         inputs = tuple(name for name in INPUTS if name in corpus.fields)
         standardized = tuple(name for name in ("embedding",) if name in inputs)
-        split = config.split.of(int(np.searchsorted(corpus.read("time"), about.cutoff)))
+        split = config.split.of(corpus.num_before(about.cutoff))
         what = StoredLabel(), inputs, standardized, about.cutoff, split
         super().__init__(config, corpus, client, *what, base=base)
 

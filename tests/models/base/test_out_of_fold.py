@@ -140,3 +140,18 @@ def test_too_few_known_rows():
     label = np.where(np.arange(20) < 3, -1, 1)
     with pytest.raises(UserError, match="5 folds of 3 rows whose label was known"):
         out_of_fold(BaseConfig(), rows.take, label, 2, known, 0)
+
+
+def test_memory_is_a_few_bytes_a_row(bytes_per_row):
+    config = BaseConfig(max_rows=500)
+
+    def read(rows):
+        numbers = (rows[:, None] % 7).astype(np.float32)
+        return Features(numbers, np.empty((len(rows), 0), np.int32))
+
+    def fit(num_rows):
+        label, known = (np.arange(num_rows) % 2).astype(np.int16), np.arange(num_rows) % 5 > 0
+        return lambda: out_of_fold(config, read, label, 2, known, 0)
+
+    # The folds, which rows are used, and which of a fold.
+    assert bytes_per_row(fit) < 8

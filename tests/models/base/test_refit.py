@@ -86,10 +86,8 @@ def test_no_refit_sees_a_label_that_was_not_known(data, num_refits, last):
 @pytest.mark.parametrize("slip", ["label known at the refit", "refit after the row"])
 def test_a_planted_off_by_one_is_seen(slip, monkeypatch):
     if slip == "label known at the refit":
-        before = LabelledRows.before
-        monkeypatch.setattr(
-            LabelledRows, "before", lambda self, time, last=None: before(self, time + 1, last)
-        )
+        has_label = LabelledRows.has_label
+        monkeypatch.setattr(LabelledRows, "has_label", lambda self, time: has_label(self, time + 1))
     else:
         late = RefitBase.log_probs
 
@@ -107,8 +105,9 @@ def test_a_planted_off_by_one_is_seen(slip, monkeypatch):
 def test_rows_are_the_last_known_ones(data, last):
     for time in range(END):
         known = [i for i in range(len(data.label)) if data.known[i] < time and data.label[i] >= 0]
-        assert data.before(time).tolist() == known
-        assert data.before(time, last).tolist() == known[-last:]
+        for number, expected in ((None, known), (last, known[-last:])):
+            (found,) = rows_of_refits(data, np.array([time]), number, max_rows=100, seed=0)
+            assert found.tolist() == expected
 
 
 def test_many_rows_are_drawn_and_ascend():
@@ -150,3 +149,14 @@ def test_where_nothing_was_known_what_was_there_stays_in_force():
     )
     assert fitted.times_R.tolist() == [27, 40]
     assert (fitted.log_probs(data, np.array([1])) == -1).all()
+
+
+@pytest.mark.parametrize("last", [None, 1000])
+def test_memory_is_a_few_bytes_a_row(bytes_per_row, last):
+    def draw(num_rows):
+        label, time = (np.arange(num_rows) % 4 - 1).astype(np.int16), np.arange(num_rows)
+        data = LabelledRows(read, label, time, time, 3)
+        times_R = refit_times(num_rows // 2, num_rows, 8)
+        return lambda: rows_of_refits(data, times_R, last, max_rows=500, seed=0)
+
+    assert bytes_per_row(draw) < 3

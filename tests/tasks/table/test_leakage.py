@@ -125,11 +125,7 @@ def test_an_example_may_retrieve_what_was_known_before_it_and_nothing_else(
             rows, history = task.examples(split), task.history(split, CPU)
             batch = task.load(split, rows, CPU)
             _, lo_B, hi_B = history.select(batch)
-            may = (
-                np.arange(len(corpus))
-                if split == "test"
-                else getattr(task.splits, f"{split}_history")
-            )
+            may = np.arange(len(corpus) if split == "test" else task.num_before)
             looked_BN = history.look(batch)
             for row, lo, hi, looked_N in zip(
                 rows, lo_B.tolist(), hi_B.tolist(), looked_BN, strict=True

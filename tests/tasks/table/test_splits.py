@@ -35,19 +35,21 @@ def test_parts_are_known_before_the_cutoff_disjoint_and_never_tested_on(seed, ti
     order = np.argsort(time, kind="stable")
     time, event = time[order], event[order]
     cutoff = int(time[200])
-    if np.searchsorted(time, cutoff) < 95:
+    num_before = int(np.searchsorted(time, cutoff))
+    if num_before < 95:
         return
-    splits = make_splits(time, event, cutoff, split, seed)
+    splits = make_splits(num_before, event, split, seed)
     examples = [splits.train, splits.validation]
     histories = [splits.train_history, splits.validation_history]
+    if split is not CONFIG:  # all rows before the cutoff
+        assert histories == [None, None]
+        histories = []
     assert [len(part) for part in examples] == [split.train_examples, split.validation_examples]
     assert all((time[part] < cutoff).all() for part in (*examples, *histories))
     assert all((np.diff(part) > 0).all() for part in (*examples, *histories))
     if split is CONFIG:
         assert [len(part) for part in histories] == [40, 15]
         assert len(np.unique(np.concatenate([*examples, *histories]))) == 95
-    else:
-        assert all((part == np.arange((time < cutoff).sum())).all() for part in histories)
     assert not np.isin(splits.test, np.concatenate(examples)).any()
     assert len(np.unique(splits.test)) == len(splits.test)
     low, high = splits.bin_edges[splits.test_bin], splits.bin_edges[splits.test_bin + 1]
@@ -59,7 +61,7 @@ def test_parts_are_known_before_the_cutoff_disjoint_and_never_tested_on(seed, ti
 
 def test_the_same_seed_gives_the_same_splits():
     time = np.arange(500)
-    first, again, other = (make_splits(time, time, 400, CONFIG, seed) for seed in (1, 1, 2))
+    first, again, other = (make_splits(400, time, CONFIG, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.train, again.train)
     np.testing.assert_array_equal(first.test, again.test)
     assert (first.train != other.train).any()
@@ -67,7 +69,7 @@ def test_the_same_seed_gives_the_same_splits():
 
 def test_too_few_rows_are_named():
     with pytest.raises(UserError, match=r"need 95 rows before the cutoff, the corpus has 94"):
-        make_splits(np.arange(300), np.arange(300), 94, CONFIG, 0)
+        make_splits(94, np.arange(300), CONFIG, 0)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_sizes_are_shares_of_what_was_known_unless_they_are_told(num_known, trai
 def test_only_the_later_half_is_learned_from_where_that_is_wanted(seed, num_train):
     time = np.arange(300)
     config = replace(CONFIG, train_examples=num_train)
-    late = make_splits(time, time, 200, config, seed, late_only=True)
+    late = make_splits(200, time, config, seed, late_only=True)
     assert len(late.train) == num_train
     assert late.train.min() >= 100
     assert not np.isin(late.validation, late.train).any()
@@ -97,4 +99,21 @@ def test_only_the_later_half_is_learned_from_where_that_is_wanted(seed, num_trai
 def test_a_half_that_is_too_small_is_named():
     config = replace(CONFIG, train_examples=101)
     with pytest.raises(UserError, match=r"split\.train_examples: 101 is above the 100 rows"):
-        make_splits(np.arange(300), np.arange(300), 200, config, 0, late_only=True)
+        make_splits(200, np.arange(300), config, 0, late_only=True)
+
+
+def test_memory_is_a_few_bytes_a_row(bytes_per_row):
+    config = replace(CONFIG, train_history=None, validation_history=None, num_bins=20)
+
+    def split(num_rows):
+        event = np.arange(num_rows)
+        return lambda: make_splits(num_rows // 2, event, config, 0)
+
+    # The rows of a bin, their times and order, and which rows are candidates and in the bin.
+    assert bytes_per_row(split) < 6
+
+
+def test_all_rows_before_the_cutoff_are_no_list_of_them():
+    config = replace(CONFIG, train_history=None)
+    splits = make_splits(200, np.arange(300), config, 0)
+    assert splits.train_history is None and len(splits.validation_history) == 15
