@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -117,6 +118,26 @@ class Corpus:
         for start, rows in self.iter_field(name, lo, hi):
             out[start - lo : start - lo + len(rows)] = rows
         return out
+
+    def read_mapped(self, name: str) -> Array:
+        """All rows of a narrow field `[N, ...]`, of an unnamed file in the temporary folder.
+
+        They are page cache, which the system takes back where memory is short. What is written to
+        the array is not written to the file.
+
+        Raises:
+            UserError: if the field is not in the corpus, a file is damaged or the disk full.
+        """
+        field = self.field(name)
+        shape = (len(self), *field.shape)
+        if not len(self):
+            return np.empty(shape, field.dtype)
+        what = f"temporary file of field {name}"
+        with files.clear_errors(what), tempfile.TemporaryFile() as file:
+            for _, rows in self.iter_field(name):
+                file.write(rows.data.cast("B"))
+            file.flush()
+            return np.memmap(file, field.dtype, mode="c", shape=shape)
 
     def iter_field(
         self, name: str, lo: int = 0, hi: int | None = None

@@ -100,7 +100,7 @@ def make_lines(task: CorpusTask, base: Refittable, no_context: np.ndarray) -> Li
         no_context: Probabilities of the classifier without context, `[N, C]`.
     """
     config, rows = task.config.evaluate, task.splits.test
-    times = task.corpus.read("time"), task.read_event_times()
+    times = task.corpus.read_mapped("time"), task.read_event_times()
     data = LabelledRows(base.read, task.read_labels(), *times, task.num_classes)
     choice = Choice.before(data, task.cutoff)
     recent, num_labels = _recent_rates(data, choice, rows, config.num_recent_labels)

@@ -1,5 +1,7 @@
 """What a corpus of many shards asks for does not grow with what is there already."""
 
+import secrets
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,3 +117,21 @@ def test_a_manifest_reckons_with_fields_once(many, monkeypatch):
     )
     assert len(Manifest.from_bytes(data, "m").shards) == NUM_SHARDS
     assert len(asked) < NUM_SHARDS
+
+
+def test_a_field_is_mapped_without_room_for_it(tmp_path, bytes_per_row):
+    def map_times(num_rows):
+        uri = str(tmp_path / secrets.token_hex(4))
+        with CorpusWriter(uri, FIELDS, 10_000) as writer:
+            writer.write(make_rows(0, num_rows))
+        corpus = open_corpus(uri)
+
+        def work():
+            time = corpus.read_mapped("time")
+            assert time[-1] == (num_rows - 1) // 3 and len(time) == num_rows
+            time[0] = 5  # in memory alone
+            assert corpus.read("time", 0, 1)[0] == 0
+
+        return work
+
+    assert bytes_per_row(map_times, (50_000, 100_000)) < 1

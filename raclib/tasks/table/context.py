@@ -133,7 +133,7 @@ class Context:
         self.bias_K = distance_bias(keys.keys)
         self.left_out_L: Tensor | None = None
         self.label_K = torch.from_numpy(label_K.astype(np.int16)).to(device)
-        self.event_K = torch.tensor(event_K).to(device)
+        self.event_K = torch.from_numpy(event_K).to(device)
         self.examples_X = torch.empty(0, dtype=torch.int64)
         self.found_XN = torch.empty(0, len(strata.groups), dtype=torch.int32)
 

@@ -180,8 +180,8 @@ class CorpusTask(ABC):
         return found if residual is None else {**found, "alpha": residual.alpha.item()}
 
     def read_event_times(self) -> np.ndarray:
-        """When each row of the corpus happened, ms since 1970, int64."""
-        return self.corpus.read(self.event)
+        """When each row of the corpus happened, ms since 1970, int64; mapped."""
+        return self.corpus.read_mapped(self.event)
 
     def read_rows(self, rows: np.ndarray, fields: tuple[str, ...]) -> Arrays:
         """Fields of rows by id and their `label`, `[N, ...]`, read without servers."""

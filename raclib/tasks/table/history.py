@@ -84,8 +84,8 @@ def make_history(
     context = None
     if config.reads_context:
         rows = slice(len(keys)) if keys.rows_K is None else keys.rows_K.cpu().numpy()
-        label, event = read_labels(corpus, reader.labelling), corpus.read(reader.time)
-        unit = age_unit(corpus.read(TIME), cutoff)
+        label, event = read_labels(corpus, reader.labelling), corpus.read_mapped(reader.time)
+        unit = age_unit(corpus.read_mapped(TIME), cutoff)
         strata = strata_of(config.retrieval)
         context = Context(strata, keys, label[rows], event[rows], unit)
     with_inputs = config.retrieval.retrieve == "row"
