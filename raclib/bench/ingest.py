@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raclib.arrays import Arrays
-from raclib.bench.usage import UsageMeter
+from raclib.bench.usage import UsageMeter, together
 from raclib.corpus.files import list_files
 from raclib.ingest.keys import KeyTransform
 from raclib.ingest.prepare import prepare
@@ -117,17 +117,12 @@ def measure(config: TableConfig) -> tuple[list[dict[str, Any]], int]:
     """
     with UsageMeter(PHASES[0]) as meter:
         corpus = prepare(MeteredRecipe(config, meter))
-    rows = [{"phase": name, **vars(meter.phases[name])} for name in PHASES]
-    rows.append({"phase": "all", **_together(rows)})
+    phases = {name: meter.phases[name] for name in PHASES}
+    phases["all"] = together(phases.values())
+    rows = [{"phase": name, **vars(usage)} for name, usage in phases.items()]
     for row in rows:
         row["rows_per_s"] = len(corpus) / row["seconds"]
     return rows, sum(list_files(f"{corpus.uri}/shards").values())
-
-
-def _together(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Times add up, and of memory the most counts."""
-    names = [name for name in rows[0] if name != "phase"]
-    return {name: (sum if "seconds" in name else max)(row[name] for row in rows) for name in names}
 
 
 def bare_work(path: Path, out: Path) -> tuple[float, float]:

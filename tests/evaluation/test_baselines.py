@@ -1,5 +1,7 @@
 """The two lines nobody should lose to, against plain loops."""
 
+import secrets
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +73,7 @@ def make_corpus(tmp_path):
     """Gives a corpus of keys and times, and its labels."""
 
     def make(num_rows: int, dim: int = 4) -> tuple[Corpus, LabelledRows]:
-        rng, uri = np.random.default_rng(0), str(tmp_path / str(num_rows))
+        rng, uri = np.random.default_rng(0), str(tmp_path / secrets.token_hex(4))
         fields = {"key": Field("float16", (dim,)), "time": Field("int64")}
         time = np.sort(rng.integers(0, num_rows, num_rows))
         with CorpusWriter(uri, fields, 2000) as writer:
@@ -103,7 +105,6 @@ def test_votes_hold_keys_of_a_stretch_only(make_corpus, monkeypatch, bytes_per_r
     def vote(num_rows):
         corpus, data = make_corpus(num_rows)
         rows = np.arange(0, num_rows, num_rows // 50)[:50]
-        windowed_votes(corpus, data, rows, 100, [5])  # what is imported and kept is no row
         return lambda: windowed_votes(corpus, data, rows, 100, [5])
 
     assert bytes_per_row(vote, (40_000, 80_000)) < 4  # a key has 8, as it is stored

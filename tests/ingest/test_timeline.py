@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raclib.errors import UserError
+from raclib.ingest import guards
 from raclib.ingest.guards import delay_bias
 from raclib.ingest.show import show_labels
 from raclib.ingest.timeline import (
@@ -230,7 +231,8 @@ def test_a_label_known_at_the_cutoff_itself_is_not_known_before_it():
     read(Roles("time", "label"), rows).cutoff("2020-01-02T00:00:00.001")
 
 
-def test_times_and_labels_of_all_rows_wait_in_files(bytes_per_row, capsys):
+def test_times_and_labels_of_all_rows_wait_in_files(bytes_per_row, monkeypatch, capsys):
+    monkeypatch.setattr(guards, "MAX_DELAYS", 1000)
     roles = Roles("time", "label", "decided", "ms")
 
     def look(num_rows):
@@ -243,9 +245,9 @@ def test_times_and_labels_of_all_rows_wait_in_files(bytes_per_row, capsys):
             timeline = reader.finish()
             cutoff = timeline.cutoff("0.4")
             show_labels(timeline, cutoff)
-            assert "label_time" in delay_bias(timeline, cutoff)
+            delay_bias(timeline, cutoff)
 
         return work
 
     # One copy of times, to find the cutoff in.
-    assert bytes_per_row(look) < 12
+    assert 7 < bytes_per_row(look) < 12

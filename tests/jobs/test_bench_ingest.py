@@ -36,7 +36,7 @@ def test_every_phase_is_measured_and_logged(tmp_path):
     assert (folder / "ingest.png").stat().st_size > 5_000
     table = pd.read_csv(folder / "ingest.csv").set_index("phase")
     assert list(table.index) == [*PHASES, "all", "bare work"]
-    assert (table.seconds > 0).all() and (table.loc["all"] > 0).all()
+    assert (table.seconds > 0).all() and (table.loc["all"].drop("servers_mb") > 0).all()
     assert table.seconds["all"] == pytest.approx(table.seconds[PHASES].sum())
     assert table.total_mb["all"] == table.total_mb[PHASES].max()
     assert table.rows_per_s["all"] == pytest.approx(3000 / table.seconds["all"])
