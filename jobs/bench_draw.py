@@ -22,6 +22,7 @@ from raclib.run.tracking import environment_tags, track
 matplotlib.use("Agg")
 BASES = {
     "two products in bfloat16": "two products",
+    "two products by oneDNN": "two products",
     "draw and gradient": "two products",
 }
 
@@ -33,6 +34,8 @@ def run(
     width: PositiveInt = 64,
     dtypes: list[KeyType] = ["float32", "bfloat16", "int8"],  # noqa: B006
     temperature: PositiveFloat = 1.0,
+    unit_keys: bool = False,
+    nearest: list[PositiveInt] = [25, 128],  # noqa: B006
     device: Literal["cpu", "cuda"] = "cpu",
     rounds: PositiveInt = 3,
     tracking: TrackingConfig = TrackingConfig(experiment="benchmarks"),  # noqa: B008
@@ -46,6 +49,8 @@ def run(
         width: Numbers a key.
         dtypes: Types in which keys are held.
         temperature: Of the draw's softmax.
+        unit_keys: Keys of length 1; else all their numbers are normal.
+        nearest: Numbers of best rows to search; beside FAISS, where it is installed.
         device: cpu or cuda.
         rounds: Times that each contender runs; the least time counts.
         tracking: Where MLflow keeps the run.
@@ -59,12 +64,14 @@ def run(
         )
     tracking = open_store(tracking)
     sizes = list(product(num_keys, batch, slots, dtypes))
-    cases = [Case(k, b, s, width, dtype, temperature, device) for k, b, s, dtype in sizes]
+    common = (temperature, device, unit_keys, tuple(nearest))
+    cases = [Case(k, b, s, width, dtype, *common) for k, b, s, dtype in sizes]
     rows = [row for case in tqdm(cases, unit="case") for row in measure(case, rounds)]
     table = with_ratios(pd.DataFrame(rows))
     print(table.to_string(index=False, float_format="%.3g"))
     params: dict[str, object] = {"num_keys": num_keys, "batch": batch, "slots": slots}
     params |= {"dtypes": dtypes, "width": width, "temperature": temperature}
+    params |= {"unit_keys": unit_keys, "nearest": nearest}
     tags = {
         "device": device_name(device),
         "threads": str(torch.get_num_threads()),
@@ -81,12 +88,20 @@ def run(
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds each time over that of the bare products it cannot do without."""
+    """Adds each time over that of the bare products it cannot do without, or of FAISS."""
     case = ["num_keys", "batch", "slots", "dtype"]
     times = table.set_index([*case, "contender"]).seconds
-    base = [BASES.get(name, "one product") for name in table.contender]
-    keys = [(*key, name) for key, name in zip(table[case].to_numpy(), base, strict=True)]
+    contenders = table[[*case, "contender"]].to_numpy()
+    keys = [_base(tuple(key), name, times.index) for *key, name in contenders]
     return table.assign(ratio=table.seconds.to_numpy() / times.loc[keys].to_numpy())
+
+
+def _base(case: tuple[object, ...], name: str, measured: pd.Index) -> tuple[object, ...]:
+    """What a contender is compared with: nearest rows with FAISS's, where it ran."""
+    rival = (*case, name.replace("nearest", "FAISS flat"))
+    if name.startswith("nearest") and rival in measured:
+        return rival
+    return *case, BASES.get(name, "one product")
 
 
 def plot(table: pd.DataFrame) -> Figure:

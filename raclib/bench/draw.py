@@ -10,10 +10,14 @@ from importlib.util import find_spec
 from typing import Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from raclib.retrieval.draw import draw
-from raclib.retrieval.table import KeyTable, QuantizedKeys
+from raclib.retrieval.greedy import greedy_rows
+from raclib.retrieval.nearest import nearest
+from raclib.retrieval.product import HAS_ONEDNN, product
+from raclib.retrieval.table import KeyTable, QuantizedKeys, quantize
 from raclib.run.memory import peak, reset_peak
 
 KeyType = Literal["float32", "bfloat16", "float16", "int8"]
@@ -34,6 +38,8 @@ class Case:
     dtype: KeyType
     temperature: float
     device: str
+    unit_keys: bool = False
+    nearest: tuple[int, ...] = ()
 
 
 def device_name(device: str) -> str:
@@ -42,14 +48,19 @@ def device_name(device: str) -> str:
 
 
 def random_keys(case: Case) -> Tensor | QuantizedKeys:
-    """Normal keys, made in pieces so that they are never held in two types at once."""
-    values = torch.empty(
-        case.num_keys, case.width, dtype=getattr(torch, case.dtype), device=case.device
-    )
-    for piece in values.split(TILES[case.device]):
-        normal = torch.randn(piece.shape, device=case.device)
-        piece.copy_(normal.mul_(30).round_() if case.dtype == "int8" else normal)
-    scales = torch.full((case.num_keys,), 1 / 30, device=case.device)
+    """Normal keys, of length 1 if asked for; made in pieces, never held in two types at once."""
+    dtype = getattr(torch, case.dtype)
+    values = torch.empty(case.num_keys, case.width, dtype=dtype, device=case.device)
+    scales = torch.empty(case.num_keys if case.dtype == "int8" else 0, device=case.device)
+    for start in range(0, case.num_keys, TILES[case.device]):
+        piece = slice(start, min(start + TILES[case.device], case.num_keys))
+        keys = torch.randn(values[piece].shape, device=case.device)
+        if case.unit_keys:
+            keys = F.normalize(keys)
+        if case.dtype == "int8":
+            values[piece], scales[piece] = quantize(keys)
+        else:
+            values[piece] = keys
     return QuantizedKeys(values, scales) if case.dtype == "int8" else values
 
 
@@ -62,15 +73,18 @@ def contenders(case: Case) -> dict[str, Contender]:
     found: dict[str, Contender] = {
         "one product": lambda: _products(queries, table, 1),
         "two products": lambda: _products(queries, table, 2),
-        **(_rounded(queries, keys) if case.device == "cuda" else {}),
+        **(_rounded(queries, keys) if case.device == "cuda" else _by_onednn(queries, table)),
         "draw": lambda: _draw(queries.detach(), keys, case.temperature),
         "draw and gradient": lambda: _draw(queries, keys, case.temperature),
+        "greedy rows": lambda: greedy_rows(queries, keys),
     }
     if case.batch * case.num_keys <= LARGEST_LOGITS and case.num_keys < 2**24:
         for name, pick in {"multinomial": _multinomial, "Gumbel-max": _gumbel_max}.items():
             found[name] = partial(_materialised, queries, table, case.temperature, pick)
-    if find_spec("faiss") and isinstance(keys, Tensor) and case.dtype == "float32":
-        found["FAISS flat top-k"] = _faiss(queries, keys, case.slots)
+    for count in case.nearest:
+        found[f"nearest {count}"] = partial(_nearest, queries, keys, count)
+        if find_spec("faiss") and isinstance(keys, Tensor) and case.dtype == "float32":
+            found[f"FAISS flat {count}"] = _faiss(queries, keys, count)
     return found
 
 
@@ -88,6 +102,23 @@ def _rounded(queries: Tensor, keys: Tensor | QuantizedKeys) -> dict[str, Contend
     }
 
 
+def _by_onednn(queries: Tensor, table: KeyTable) -> dict[str, Contender]:
+    """The products as the draw makes them; `torch.mm` takes MKL's, slower on some CPUs."""
+    if not HAS_ONEDNN:
+        return {}
+    return {
+        "one product by oneDNN": lambda: _products(queries, table, 1, by_onednn=True),
+        "two products by oneDNN": lambda: _products(queries, table, 2, by_onednn=True),
+    }
+
+
+def _nearest(queries: Tensor, keys: Tensor | QuantizedKeys, count: int) -> None:
+    flat = queries.flatten(0, 1)
+    num_keys = len(keys.values if isinstance(keys, QuantizedKeys) else keys)
+    lo = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
+    nearest(flat, keys, count, lo, torch.full_like(lo, num_keys))
+
+
 def _draw(queries: Tensor, keys: Tensor | QuantizedKeys, temperature: float) -> None:
     out = draw(queries, keys, temperature)
     if queries.requires_grad:
@@ -95,13 +126,18 @@ def _draw(queries: Tensor, keys: Tensor | QuantizedKeys, temperature: float) -> 
 
 
 @torch.no_grad()
-def _products(queries: Tensor, table: KeyTable, count: int) -> Tensor:
+def _products(queries: Tensor, table: KeyTable, count: int, by_onednn: bool = False) -> Tensor:
     """Scores of all keys by tiles, and for two products the sum of keys they weigh."""
     flat = queries.flatten(0, 1)
     tile_rows = TILES[flat.device.type]
     scores, total = flat.new_empty(len(flat) * tile_rows), torch.zeros_like(flat)
     for start in range(0, len(table), tile_rows):
         keys = table.rows(start, min(start + tile_rows, len(table))).read()
+        if by_onednn:
+            tile = product(flat, keys)
+            if count == 2:
+                total.add_(product(tile, keys.T))
+            continue
         tile = scores[: len(flat) * len(keys)].view(len(flat), -1)
         torch.mm(flat, keys.T, out=tile)
         if count == 2:

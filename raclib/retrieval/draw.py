@@ -10,16 +10,14 @@ from torch import Tensor
 from raclib.errors import UserError
 from raclib.retrieval.few import draw_few
 from raclib.retrieval.gradient import log_prob_slope, with_gradient
+from raclib.retrieval.greedy import greedy_rollout, whole_rows
 from raclib.retrieval.layout import MAX_GROUPS, Layout, tile_size
 from raclib.retrieval.precision import full_precision
-from raclib.retrieval.problem import Problem, room
-from raclib.retrieval.rollout import greedy_rollout, sampled_rollout
-from raclib.retrieval.scan import scan
+from raclib.retrieval.problem import Problem, check_finite
+from raclib.retrieval.rollout import sampled_rollout
+from raclib.retrieval.scan import parts, scan
 from raclib.retrieval.stats import KeySums, TileStats
 from raclib.retrieval.table import QuantizedKeys
-
-STATS_NUMBERS = 2**21  # of each tile statistic, for the examples drawn together
-SUMS_NUMBERS = 2**23  # of the key sums by groups, likewise
 
 
 class Draw(NamedTuple):
@@ -31,13 +29,13 @@ class Draw(NamedTuple):
         log_prob: As `rows`, log-probability of each row among the rows left, differentiable in the
             queries; 0 and without gradient at -1.
         greedy: int64 [B, S], the best row left in each slot with a mask of its own, ties to the
-            lowest row; -1 as in `rows`.
+            lowest row; -1 as in `rows`; None where it was not asked for.
         entropy: [B, S], of each slot's distribution over all eligible rows, nats, no gradient.
     """
 
     rows: Tensor
     log_prob: Tensor
-    greedy: Tensor
+    greedy: Tensor | None
     entropy: Tensor
 
 
@@ -51,6 +49,7 @@ def draw(
     generator: torch.Generator | None = None,
     scale: float | None = None,
     uniforms: Tensor | None = None,
+    with_greedy: bool = True,
 ) -> Draw:
     """Draws a row for each query from softmax(scale * q.k / temperature), without replacement.
 
@@ -70,6 +69,7 @@ def draw(
         uniforms: float64 [B, S, 2] in [0, 1), used in place of `generator`: equal uniforms give
             equal draws however examples are grouped into batches (up to rounding of the scores).
             [M, B, S, 2] draws M independent sets of rows; the keys are scored once for all.
+        with_greedy: Whether the greedy rows are wanted; `greedy_rows` gives them alone.
 
     Raises:
         UserError: Shapes, types, devices or intervals do not fit, or a number is not finite.
@@ -81,51 +81,59 @@ def draw(
     tile = tile_size(len(problem.keys))
     narrowed, base = ordered.narrowed(tile)
     if not len(narrowed.keys):
-        return _nothing(queries, problem, uniforms)
+        return _nothing(queries, problem, uniforms, with_greedy)
     differentiable = torch.is_grad_enabled() and queries.requires_grad
-    parts = [
-        _draw_part(narrowed.examples(part), tile, uniforms_MBS2[:, order_B[part]], differentiable)
-        for part in _parts(narrowed, tile)
+    drawn = [
+        _draw_part(
+            narrowed.examples(part),
+            tile,
+            uniforms_MBS2[:, order_B[part]],
+            differentiable,
+            with_greedy,
+        )
+        for part in parts(narrowed, tile)
     ]
+    *found, greedy = zip(*drawn, strict=True)
     inverse_B = torch.argsort(order_B)
     shape = uniforms.shape[:-1]
-    rows, log_prob, slope, greedy, entropy = (  # with so many dimensions from examples on
+    rows, log_prob, slope, entropy = (  # with so many dimensions from examples on
         torch.cat(field, -dims).index_select(-dims, inverse_B)
-        for field, dims in zip(zip(*parts, strict=True), (2, 2, 3, 2, 2), strict=True)
+        for field, dims in zip(found, (2, 2, 3, 2), strict=True)
     )
     return Draw(
         torch.where(rows < 0, -1, rows + base).view(shape),
         with_gradient(log_prob.view(shape), queries, slope.view(*shape, -1)),
-        torch.where(greedy < 0, -1, greedy + base),
+        whole_rows(greedy, order_B, base) if with_greedy else None,
         entropy,
     )
 
 
-def _nothing(queries: Tensor, problem: Problem, uniforms: Tensor) -> Draw:
+def _nothing(queries: Tensor, problem: Problem, uniforms: Tensor, with_greedy: bool) -> Draw:
     zeros_BSd = torch.zeros_like(problem.queries_BSd)
     zeros_BS = zeros_BSd[..., 0]
     greedy_BS = torch.full_like(zeros_BS, -1, dtype=torch.int64)
     shape = uniforms.shape[:-1]
     log_prob = with_gradient(zeros_BS.expand(shape), queries, zeros_BSd)
-    return Draw(greedy_BS.expand(shape).clone(), log_prob, greedy_BS, zeros_BS)
+    rows = greedy_BS.expand(shape).clone()
+    return Draw(rows, log_prob, greedy_BS if with_greedy else None, zeros_BS)
 
 
 def _draw_part(
-    problem: Problem, tile: int, uniforms_MBS2: Tensor, differentiable: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Rows, log_prob, d log_prob / d queries [M, B, ...], greedy, entropy of some examples."""
+    problem: Problem, tile: int, uniforms_MBS2: Tensor, differentiable: bool, with_greedy: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """Rows, log_prob, d log_prob / d queries [M, B, ...], entropy of some examples, and greedy."""
     if tile >= len(problem.keys):
-        few = draw_few(problem, uniforms_MBS2[..., 1], differentiable)
-        for found in few:
-            _check_finite(found)
+        few = draw_few(problem, uniforms_MBS2[..., 1], differentiable, with_greedy)
+        for found in few[:-1]:
+            check_finite(found)
         return few
     # Keys of an example's own are summed in one go after the draw, at no greater cost.
     summed = differentiable and not problem.keys.per_example
     layout = Layout.cut(len(problem.keys), tile, MAX_GROUPS if summed else 1)
     stats, sums = scan(problem, layout, summed)
     entropy_BS = stats.entropy()
-    _check_finite(entropy_BS)
-    greedy_BS = greedy_rollout(problem, stats.tops_BSN.clone(), tile)
+    check_finite(entropy_BS)
+    greedy_BS = greedy_rollout(problem, stats.tops_BSN.clone(), tile) if with_greedy else None
     num_sets = len(uniforms_MBS2)
     sampled = [
         sampled_rollout(problem, held, tile, uniforms_BS2)
@@ -135,15 +143,10 @@ def _draw_part(
     if differentiable:
         for slope_BSd, own, each in zip(slope_MBSd, _copies(sums, num_sets), sampled, strict=True):
             slope_BSd.copy_(log_prob_slope(problem, layout, own, each))
-        _check_finite(slope_MBSd)  # of keys beyond all intervals too, where tiles hold some
+        check_finite(slope_MBSd)  # of keys beyond all intervals too, where tiles hold some
     rows_MBS = torch.stack([each.rows_BS for each in sampled])
     log_prob_MBS = torch.stack([each.log_prob_BS for each in sampled]).to(slope_MBSd.dtype)
-    return rows_MBS, log_prob_MBS, slope_MBSd, greedy_BS, entropy_BS
-
-
-def _check_finite(found: Tensor) -> None:
-    if not bool(found.isfinite().all()):
-        raise UserError("scores are not finite: clear keys of NaN, or raise temperature")
+    return rows_MBS, log_prob_MBS, slope_MBSd, entropy_BS, greedy_BS
 
 
 Held = TypeVar("Held", TileStats, KeySums | None)
@@ -153,18 +156,6 @@ def _copies(held: Held, count: int) -> Iterator[Held]:
     """`held` that many times for uses that overwrite it; the last is no copy."""
     yield from (deepcopy(held) for _ in range(count - 1))
     yield held
-
-
-def _parts(problem: Problem, tile: int) -> list[slice]:
-    """Examples drawn together: as many as bounded memory allows."""
-    batch, slots, width = problem.queries_BSd.shape
-    num_tiles = -(-len(problem.keys) // tile)
-    stats = tile if num_tiles == 1 else num_tiles  # the scores of an only tile are kept
-    sums = 1 if problem.keys.per_example else min(num_tiles, MAX_GROUPS)
-    device = problem.lo_B.device
-    most_stats, most_sums = room(STATS_NUMBERS, device), room(SUMS_NUMBERS, device)
-    step = max(min(most_stats // stats, most_sums // (sums * width)) // slots, 1)
-    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
 
 def _uniforms(

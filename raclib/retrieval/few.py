@@ -5,19 +5,19 @@ import math
 import torch
 from torch import Tensor
 
-from raclib.retrieval.problem import FLOOR, MASKED, Problem
+from raclib.retrieval.problem import FLOOR, MASKED, Problem, check_finite
 from raclib.retrieval.rollout import sample
 
 
 def draw_few(
-    problem: Problem, uniforms_MBS: Tensor, differentiable: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Rows, log_prob, d log_prob / d queries [M, B, ...], greedy rows, entropy [B, S].
+    problem: Problem, uniforms_MBS: Tensor, differentiable: bool, with_greedy: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """Rows, log_prob, d log_prob / d queries [M, B, ...], entropy [B, S], greedy rows if wanted.
 
     The slope is zero unless `differentiable`.
     """
     scores_BSK = _score(problem)
-    greedy_BS = _greedy(scores_BSK.clone())
+    greedy_BS = _greedy(scores_BSK.clone()) if with_greedy else None
     slope_MBSd = scores_BSK.new_zeros(*uniforms_MBS.shape, problem.queries_BSd.shape[-1])
     drawn = []
     for uniforms_BS, slope_BSd in zip(uniforms_MBS, slope_MBSd, strict=True):
@@ -27,7 +27,14 @@ def draw_few(
             slope_BSd.copy_(_slope(problem, left_BSK, rows_BS, log2_total_BS))
         drawn.append((rows_BS, (log2_prob_BS * math.log(2)).to(scores_BSK.dtype)))
     rows_MBS, log_prob_MBS = (torch.stack(found) for found in zip(*drawn, strict=True))
-    return rows_MBS, log_prob_MBS, slope_MBSd, greedy_BS, _entropy(scores_BSK)
+    return rows_MBS, log_prob_MBS, slope_MBSd, _entropy(scores_BSK), greedy_BS
+
+
+def greedy_few(problem: Problem) -> Tensor:
+    """The greedy rows alone, [B, S]."""
+    scores_BSK = _score(problem)
+    check_finite(scores_BSK)
+    return _greedy(scores_BSK)
 
 
 def _score(problem: Problem) -> Tensor:

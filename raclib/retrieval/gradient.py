@@ -13,6 +13,7 @@ from torch import Tensor
 from raclib.retrieval import fused
 from raclib.retrieval.layout import Layout
 from raclib.retrieval.problem import FLOOR, MASKED, Problem
+from raclib.retrieval.product import product
 from raclib.retrieval.rollout import Rollout
 from raclib.retrieval.stats import KeySums
 
@@ -81,7 +82,7 @@ def _sum_others(problem: Problem, layout: Layout, group: int, drawn_BSJ: Tensor)
         _exclude(scores_bSC, drawn_BSJ[block] - start)
         top_bS = scores_bSC.amax(-1).clamp_min_(FLOOR)
         weights_bSC = scores_bSC.sub_(top_bS[..., None]).exp2_()
-        sums.add(0, block, weights_bSC @ keys_Cd, weights_bSC.sum(-1), top_bS)
+        sums.add(0, block, product(weights_bSC, keys_Cd.mT), weights_bSC.sum(-1), top_bS)
     return sums
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from raclib.retrieval.layout import Layout, tile_size
 from raclib.retrieval.problem import FLOOR, Problem
+from raclib.retrieval.product import product
 
 
 class Moments(NamedTuple):
@@ -56,8 +57,8 @@ class _Running:
         decay_bS1 = shift_bS1.exp2()
         scores_bSC = scores_bSC.sub_(new_bS1)
         weights_bSC = scores_bSC.exp2()
-        self.sums_BSe[part].mul_(decay_bS1).add_(weights_bSC @ keys_Ce)
-        energies_bSe.mul_(decay_bS1).add_(weights_bSC.mul_(scores_bSC) @ keys_Ce)
+        self.sums_BSe[part].mul_(decay_bS1).add_(product(weights_bSC, keys_Ce.mT))
+        energies_bSe.mul_(decay_bS1).add_(product(weights_bSC.mul_(scores_bSC), keys_Ce.mT))
         self.top_BS1[part] = new_bS1
 
     def moments(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from raclib.errors import UserError
+from raclib.retrieval.product import product
 from raclib.retrieval.table import KeyTable, QuantizedKeys
 
 MASKED = -1e38  # the score of a row that is not eligible: finite, so that it makes no NaN
@@ -22,8 +23,14 @@ def room(numbers: int, device: torch.device) -> int:
     return numbers if device.type == "cpu" else GPU_ROOM * numbers
 
 
+def check_finite(found: Tensor) -> None:
+    """Raises a UserError where what was made of scores is NaN or infinite."""
+    if not bool(found.isfinite().all()):
+        raise UserError("scores are not finite: clear keys of NaN, or raise temperature")
+
+
 class Scored(NamedTuple):
-    """Scores of the rows [start, stop) for some examples; the next step writes over them.
+    """Scores of the rows [start, stop) for some examples, for whoever asked to overwrite.
 
     Attributes:
         start: First row.
@@ -124,8 +131,6 @@ class Problem:
         Examples that may draw none of them are left out where they lie at either end of the batch:
         ordered by interval, a batch of windows costs what the windows hold.
         """
-        # Written over and over: fresh memory for each product costs more than half of the product.
-        buffer = self.queries_BSd.new_empty(0)
         batch, slots, _ = self.queries_BSd.shape
         most = room(BLOCK_SCORES, self.lo_B.device)
         lo, hi = (int(self.lo_B.max()), int(self.hi_B.min())) if batch else (0, 0)
@@ -140,11 +145,7 @@ class Problem:
             for first in range(part.start, part.stop, step):
                 block = slice(first, min(first + step, part.stop))
                 keys_Cd = keys.examples(block).read() if shared_Cd is None else shared_Cd
-                shape = (block.stop - first, slots, stop - start)
-                if buffer.numel() < math.prod(shape):
-                    buffer = self.queries_BSd.new_empty(math.prod(shape))
-                scores_bSC = buffer[: math.prod(shape)].view(shape)
-                torch.matmul(self.queries_BSd[block], keys_Cd.mT, out=scores_bSC)
+                scores_bSC = product(self.queries_BSd[block], keys_Cd)
                 if partial:
                     outside_bC = (row_C < self.lo_B[block, None]) | (
                         row_C >= self.hi_B[block, None]

@@ -40,7 +40,7 @@ def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2:
     shape = problem.queries_BSd.shape[:-1]
     rows_BS = torch.full(shape, -1, device=problem.lo_B.device)
     log2_prob_BS, log2_total_BS = uniforms_BS2.new_zeros(2, *shape)
-    scorer = _TileScorer(problem, tile)
+    scorer = TileScorer(problem, tile)
     for slot in range(shape[1]):
         tops_BN, sums_BN = stats.tops_BSN[:, slot], stats.sums_BSN[:, slot]
         share_BN, top_B1 = _shares(tops_BN)
@@ -52,27 +52,14 @@ def sampled_rollout(problem: Problem, stats: TileStats, tile: int, uniforms_BS2:
             drawn_b = row_total_b > FLOOR
             rows_BS[block, slot] = torch.where(drawn_b, tile_B[block] * tile + at_b, -1)
             log2_prob_BS[block, slot] = (log2_tile_B[block] + log2_row_b).where(drawn_b, 0.0)
-            left_bST, top_bS = _without(scores_bST, at_b)
-            _put(stats.tops_BSN[block, slot + 1 :], tile_B[block], top_bS)
+            left_bST, top_bS = without(scores_bST, at_b)
+            put(stats.tops_BSN[block, slot + 1 :], tile_B[block], top_bS)
             sum_bS = (left_bST - top_bS.clamp_min(FLOOR)[..., None]).exp2_().sum(-1)
-            _put(stats.sums_BSN[block, slot + 1 :], tile_B[block], sum_bS)
+            put(stats.sums_BSN[block, slot + 1 :], tile_B[block], sum_bS)
     return Rollout(rows_BS, log2_prob_BS * math.log(2), log2_total_BS)
 
 
-def greedy_rollout(problem: Problem, tops_BSN: Tensor, tile: int) -> Tensor:
-    """The best row left in each slot, [B, S], ties to the lowest; overwrites `tops_BSN`."""
-    rows_BS = torch.full(tops_BSN.shape[:-1], -1, device=tops_BSN.device)
-    scorer = _TileScorer(problem, tile)
-    for slot in range(rows_BS.shape[1]):
-        tile_B = tops_BSN[:, slot].argmax(-1)
-        for block, scores_bST in scorer.score(slot, tile_B, rows_BS):
-            best_b, at_b = scores_bST[:, 0].max(-1)
-            rows_BS[block, slot] = torch.where(best_b > FLOOR, tile_B[block] * tile + at_b, -1)
-            _put(tops_BSN[block, slot + 1 :], tile_B[block], _without(scores_bST, at_b)[1])
-    return rows_BS
-
-
-class _TileScorer:
+class TileScorer:
     """Scores of one tile an example, less the rows drawn."""
 
     def __init__(self, problem: Problem, tile: int) -> None:
@@ -126,13 +113,13 @@ def _shares(scores_BN: Tensor) -> tuple[Tensor, Tensor]:
     return (scores_BN - top_B1).double().exp2_(), top_B1
 
 
-def _without(scores_bST: Tensor, at_b: Tensor) -> tuple[Tensor, Tensor]:
+def without(scores_bST: Tensor, at_b: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of the later slots, less the row just drawn, and their largest."""
     left_bST = scores_bST[:, 1:]
     left_bST.scatter_(2, at_b[:, None, None].expand(-1, left_bST.shape[1], 1), MASKED)
     return left_bST, left_bST.amax(-1)
 
 
-def _put(held_bSN: Tensor, tile_b: Tensor, value_bS: Tensor) -> None:
+def put(held_bSN: Tensor, tile_b: Tensor, value_bS: Tensor) -> None:
     """Writes the new figure of each example's tile for the later slots."""
     held_bSN.scatter_(2, tile_b[:, None, None].expand(*value_bS.shape, 1), value_bS[..., None])

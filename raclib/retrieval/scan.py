@@ -1,13 +1,31 @@
 """One pass over the keys: what every tile of rows holds, without a [B, K] tensor."""
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from raclib.retrieval import fused
-from raclib.retrieval.layout import Layout
-from raclib.retrieval.problem import FLOOR, Problem
+from raclib.retrieval.layout import MAX_GROUPS, Layout
+from raclib.retrieval.problem import FLOOR, MASKED, Problem, Scored, room
+from raclib.retrieval.product import product
 from raclib.retrieval.stats import KeySums, TileStats
 
+STATS_NUMBERS = 2**21  # of each tile statistic, for the examples scanned together
+SUMS_NUMBERS = 2**23  # of the key sums by groups, likewise
 MILD = 30.0  # 2**score is as exact as 2**(score - top) where no top is farther from 0
+
+
+def parts(problem: Problem, tile: int) -> list[slice]:
+    """Examples scanned together: as many as bounded memory allows."""
+    batch, slots, width = problem.queries_BSd.shape
+    num_tiles = -(-len(problem.keys) // tile)
+    stats = tile if num_tiles == 1 else num_tiles  # the scores of an only tile are kept
+    sums = 1 if problem.keys.per_example else min(num_tiles, MAX_GROUPS)
+    device = problem.lo_B.device
+    most_stats, most_sums = room(STATS_NUMBERS, device), room(SUMS_NUMBERS, device)
+    step = max(min(most_stats // stats, most_sums // (sums * width)) // slots, 1)
+    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
 
 
 def scan(problem: Problem, layout: Layout, with_sums: bool) -> tuple[TileStats, KeySums | None]:
@@ -21,12 +39,28 @@ def scan(problem: Problem, layout: Layout, with_sums: bool) -> tuple[TileStats, 
     return stats, sums
 
 
+def tile_tops(problem: Problem, layout: Layout) -> Tensor:
+    """The largest scores alone, [B, S, N], as `TileStats` holds them: reads all keys once."""
+    if fused.fits(problem):
+        return scan(problem, layout, with_sums=False)[0].tops_BSN
+    shape = (*problem.queries_BSd.shape[:-1], layout.num_tiles)
+    tops_BSN = problem.queries_BSd.new_full(shape, MASKED)
+    for scored, tiles, scores_bSnT in _by_tile(problem, layout):
+        tops_BSN[scored.examples, :, tiles] = scores_bSnT.amax(-1)
+    return tops_BSN
+
+
+def _by_tile(problem: Problem, layout: Layout) -> Iterator[tuple[Scored, slice, Tensor]]:
+    """All scores, the tiles they are of, and the scores by tiles."""
+    for scored in problem.scores(layout.chunks()):
+        tiles = slice(scored.start // layout.tile, -(-scored.stop // layout.tile))
+        shape = (tiles.stop - tiles.start, -1)
+        yield scored, tiles, scored.scores_bSC.unflatten(-1, shape)
+
+
 def _stream(problem: Problem, layout: Layout, stats: TileStats, sums: KeySums | None) -> None:
     """Reads all scores of a block as few times as can be."""
-    buffer = problem.queries_BSd.new_empty(0)
-    for start, stop, block, scores_bSC, keys_Cd in problem.scores(layout.chunks()):
-        tiles = slice(start // layout.tile, -(-stop // layout.tile))
-        scores_bSnT = scores_bSC.unflatten(-1, (tiles.stop - tiles.start, -1))
+    for (start, _, block, _, keys_Cd), tiles, scores_bSnT in _by_tile(problem, layout):
         top_bSn = scores_bSnT.amax(-1)
         is_mild = bool(top_bSn.abs().amax() <= MILD)
         base_bSn = torch.zeros_like(top_bSn) if is_mild else top_bSn.clamp_min(FLOOR)
@@ -35,10 +69,7 @@ def _stream(problem: Problem, layout: Layout, stats: TileStats, sums: KeySums | 
         if sums is not None and is_mild:
             weights_bSnT, energy_bSn = scores_bSnT.exp2_(), torch.zeros_like(top_bSn)
         else:
-            if len(buffer) < scores_bSC.numel():
-                buffer = scores_bSC.new_empty(scores_bSC.numel())
-            weights_bSnT = buffer[: scores_bSC.numel()].view_as(scores_bSnT)
-            torch.exp2(scores_bSnT, out=weights_bSnT)
+            weights_bSnT = scores_bSnT.exp2()
             energy_bSn = scores_bSnT.mul_(weights_bSnT).sum(-1)
         total_bSn = weights_bSnT.sum(-1)
         if sums is not None:
@@ -47,7 +78,7 @@ def _stream(problem: Problem, layout: Layout, stats: TileStats, sums: KeySums | 
             if not is_mild:
                 weights_bSnT.mul_(gain_bSn[..., None])
             total_bS = (total_bSn * gain_bSn).sum(-1)
-            sum_bSd = weights_bSnT.flatten(-2) @ keys_Cd
+            sum_bSd = product(weights_bSnT.flatten(-2), keys_Cd.mT)
             sums.add(start // layout.group, block, sum_bSd, total_bS, base_bS)
             if is_mild:  # the sum of score * w is q . (sum of w * key)
                 energy_bSn[..., 0] = torch.linalg.vecdot(problem.queries_BSd[block], sum_bSd)

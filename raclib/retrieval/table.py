@@ -111,7 +111,7 @@ class KeyTable:
             row_P = rows_BT.flatten()
             scales = None if self.scales is None else self.scales.index_select(0, row_P)
             flat = KeyTable(self.values.index_select(0, row_P), scales, self.dtype).read()
-            return flat.view(*rows_BT.shape, -1)
+            return flat.view(*rows_BT.shape, self.values.shape[-1])
         example_B1 = torch.arange(len(rows_BT), device=rows_BT.device)[:, None]
         scales = None if self.scales is None else self.scales[example_B1, rows_BT]
         return KeyTable(self.values[example_B1, rows_BT], scales, self.dtype).read()

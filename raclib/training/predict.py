@@ -8,7 +8,7 @@ from torch import Tensor
 
 from raclib.batch import Batch
 from raclib.models.classifier import RetrievalClassifier
-from raclib.retrieval.draw import draw
+from raclib.retrieval.greedy import greedy_rows
 from raclib.run.config import RetrievalConfig
 from raclib.training.step import History, join
 
@@ -89,5 +89,4 @@ def _greedy_rows(
         return looked_BN.new_empty(1, len(looked_BN), 0)
     queries_BSd = model.queries(batch)
     keys, lo_B, hi_B = history.select(batch)
-    unused_BS2 = torch.zeros(*queries_BSd.shape[:2], 2, dtype=torch.float64, device=lo_B.device)
-    return draw(queries_BSd, keys, lo=lo_B, hi=hi_B, uniforms=unused_BS2).greedy.unsqueeze(0)
+    return greedy_rows(queries_BSd, keys, lo_B, hi_B).unsqueeze(0)

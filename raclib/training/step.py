@@ -93,11 +93,13 @@ class RetrievalStep(nn.Module):
         space = Space(*self.history.select(batch), temperature, scale)
         with self.timer("draw"):
             drawn = self.draw(queries_BSd, space, noise)
-        rows_MBS, greedy_BS = drawn.rows, drawn.greedy
+        rows_MBS = needed_MBS = drawn.rows
 
         # One fetch for all sets; the greedy rows ride along where the estimator wants them.
         num_sets, uses_greedy = len(rows_MBS), self.estimator.uses_greedy
-        needed_MBS = torch.cat([rows_MBS, greedy_BS.unsqueeze(0)]) if uses_greedy else rows_MBS
+        if uses_greedy:
+            assert drawn.greedy is not None
+            needed_MBS = torch.cat([rows_MBS, drawn.greedy.unsqueeze(0)])
         batch, retrieved, read_MBX = self._read(batch, needed_MBS, looked_BN, noise)
 
         losses_MB = torch.stack(
@@ -137,7 +139,7 @@ class RetrievalStep(nn.Module):
         return *self.changes(batch, retrieved, read_MBX < 0, noise.change_BX), read_MBX
 
     def draw(self, queries_BSd: Tensor, space: Space, noise: Noise) -> Draw:
-        """M sampled sets of rows [M, B, S], and the greedy rows."""
+        """M sampled sets of rows [M, B, S], and the greedy rows if the estimator wants them."""
         return draw(
             queries_BSd,
             space.keys,
@@ -146,6 +148,7 @@ class RetrievalStep(nn.Module):
             hi=space.hi_B,
             uniforms=noise.draw_MBS2,
             scale=space.scale,
+            with_greedy=self.estimator.uses_greedy,
         )
 
     def _penalty(

@@ -18,7 +18,8 @@ def run(folder, *args):
 
 def test_every_contender_is_measured_and_logged(tmp_path):
     sizes = ["--num_keys", "[2000, 5000]", "--batch", "[4]", "--slots", "[3]", "--rounds", "1"]
-    done = run(tmp_path, *sizes, "--dtypes", "[float32, int8]")
+    others = ["--dtypes", "[float32, int8]", "--nearest", "[5]", "--unit_keys", "true"]
+    done = run(tmp_path, *sizes, *others)
     assert done.returncode == 0, done.stderr
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'benchmarks'")
@@ -30,13 +31,17 @@ def test_every_contender_is_measured_and_logged(tmp_path):
     assert (table.seconds > 0).all()
     for (_, dtype), case in table.groupby(["num_keys", "dtype"]):
         names = {"one product", "two products", "draw", "draw and gradient", "multinomial"}
-        names |= {"Gumbel-max", *(["FAISS flat top-k"] if dtype == "float32" else [])}
+        names |= {"one product by oneDNN", "two products by oneDNN"}
+        names |= {"Gumbel-max", "greedy rows", "nearest 5"}
+        names |= {"FAISS flat 5"} if dtype == "float32" else set()
         assert set(case.contender) == names
         seconds = case.set_index("contender").seconds
         ratios = case.set_index("contender").ratio
         assert ratios["draw"] == pytest.approx(seconds["draw"] / seconds["one product"])
         both = seconds["draw and gradient"] / seconds["two products"]
         assert ratios["draw and gradient"] == pytest.approx(both)
+        rival = "FAISS flat 5" if dtype == "float32" else "one product"
+        assert ratios["nearest 5"] == pytest.approx(seconds["nearest 5"] / seconds[rival])
         assert f"draw/K{case.num_keys.iloc[0]}/B4x3/{dtype}/seconds" in logged.data.metrics
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from raclib import retrieval
-from raclib.retrieval import Draw, QuantizedKeys, fused
+from raclib.retrieval import Draw, QuantizedKeys, fused, product
+from raclib.retrieval.greedy import greedy_rows
 
 sys.path.insert(0, str(Path(__file__).parent))
 HAS_GPU = torch.cuda.is_available()
@@ -21,9 +22,12 @@ class DrawOn:
         self.interpreted = is_fused and not HAS_GPU
 
     def __call__(self, *args, **kwargs):
-        moved = {name: self._move(value) for name, value in kwargs.items()}
-        out = retrieval.draw(*map(self._move, args), **moved)
-        return Draw(*(field.cpu() for field in out))
+        out = self._call(retrieval.draw, args, kwargs)
+        return Draw(*(None if field is None else field.cpu() for field in out))
+
+    def greedy(self, *args, **kwargs):
+        """`greedy_rows`, likewise."""
+        return self._call(greedy_rows, args, kwargs).cpu()
 
     def weight_rounding(self, dtype):
         """Of the weights that key sums are made with, relative: tensor cores take some bits."""
@@ -35,24 +39,32 @@ class DrawOn:
         """`number`, or `fewer` where Triton's interpreter is too slow for it."""
         return fewer if self.interpreted else number
 
+    def _call(self, function, args, kwargs):
+        moved = {name: self._move(value) for name, value in kwargs.items()}
+        return function(*map(self._move, args), **moved)
+
     def _move(self, value):
         if isinstance(value, QuantizedKeys):
             return QuantizedKeys(*(part.to(self.device) for part in value))
         return value.to(self.device) if isinstance(value, torch.Tensor) else value
 
 
-PATHS = ["streamed", "fused", *(["streamed on GPU"] if HAS_GPU else [])]
+PATHS = ["streamed", "without oneDNN", "fused", *(["streamed on GPU"] if HAS_GPU else [])]
 
 
 @pytest.fixture(scope="module", params=PATHS)
 def draw(request):
-    """Streamed by PyTorch, and by kernels: on a GPU, else in Triton's interpreter."""
-    device = "cuda" if HAS_GPU and request.param != "streamed" else "cpu"
+    """Streamed by PyTorch, with oneDNN's products and without, and by kernels: on a GPU, else in
+    Triton's interpreter."""
+    on_cpu = request.param in ("streamed", "without oneDNN")
+    device = "cuda" if HAS_GPU and not on_cpu else "cpu"
     is_fused = request.param == "fused"
     if is_fused:
         pytest.importorskip("triton")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "DEVICES", {device} if is_fused else set())
+        if request.param == "without oneDNN":
+            patch.setattr(product, "HAS_ONEDNN", False)
         path = DrawOn(device, is_fused)
         for piece in ("PIECE", "PIECE_LEFT_OUT"):  # several in a tile also where keys are few
             patch.setattr(fused, piece, path.few(getattr(fused, piece), fused.BLOCK_KEYS))

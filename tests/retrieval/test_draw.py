@@ -128,6 +128,19 @@ def test_greedy_takes_the_lowest_of_equals(draw):
     assert out.greedy.tolist() == [[1, 2, 4], [901, 902, 904]]
 
 
+@pytest.mark.parametrize("per_example", [False, True])
+@pytest.mark.parametrize("num_keys", [50, 5000])
+def test_greedy_rows_need_no_draw(draw, num_keys, per_example):
+    queries, keys, lo, hi = problem(6, 3, draw.few(num_keys, min(num_keys, 1500)), 8, per_example)
+    out = draw(queries, keys, 1.0, lo, hi)
+    assert torch.equal(draw.greedy(queries, keys, lo, hi), out.greedy)
+    assert (draw.greedy(queries, keys, lo, lo) == -1).all()
+    alone = draw(queries, keys, 1.0, lo, hi, with_greedy=False)
+    assert alone.greedy is None and (alone.rows >= 0).equal(out.rows >= 0)
+    with pytest.raises(UserError, match="not finite"):
+        draw.greedy(queries, torch.full_like(keys, torch.nan))
+
+
 def test_uniforms_fix_the_draw_whatever_the_batch(draw):
     queries, keys, lo, hi = problem(8, 4, draw.few(9000, 1500), 8)
     uniforms = torch.rand(8, 4, 2, dtype=torch.float64)

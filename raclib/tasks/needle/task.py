@@ -68,6 +68,7 @@ class NeedleTask(GeneratedTask):
         slope = (self.config.key_dim**-0.5 if scale is None else scale) / temperature
         generator = torch.Generator(device).manual_seed(self.config.seed)
         drawn = draw(queries_BSd, keys_BKd, temperature, generator=generator, scale=scale)
+        assert drawn.greedy is not None
         example_B, target_B = torch.arange(len(keys_BKd), device=device), batch["target"]
         # log p of the right row from that of the row drawn: they differ by their logits.
         gap_Bd = keys_BKd[example_B, target_B] - keys_BKd[example_B, drawn.rows[:, 0]]
