@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raclib.retrieval import QuantizedKeys, product
+from raclib.retrieval import QuantizedKeys, product, search
 from raclib.retrieval import nearest as module
 from raclib.retrieval.nearest import distance_bias, nearest
 
@@ -13,9 +13,9 @@ from raclib.retrieval.nearest import distance_bias, nearest
 def small_pieces(request, monkeypatch):
     if request.param == "PyTorch":
         monkeypatch.setattr(product, "HAS_ONEDNN", False)
-    sizes = {"BLOCK": 3, "QUERIES_AT_ONCE": 3, "SCORES": 24, "PIECE": 6}
-    for name, size in sizes.items():
-        monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(module, "QUERIES_AT_ONCE", 3)
+    for name, size in {"BLOCK": 3, "DIRECT": 3, "SCORES": 24, "PIECE": 6}.items():
+        monkeypatch.setattr(search, name, size)
 
 
 @given(st.integers(0, 2**31), st.integers(0, 40), st.integers(1, 12), st.sampled_from(["f4", "f2"]))
