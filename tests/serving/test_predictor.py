@@ -98,8 +98,12 @@ def test_new_rows_are_taken_in_as_if_opened_anew(predictor, rows, make_table, mo
         assert not start.refresh()
     held = [memory.history.keys.keys.data_ptr() for memory in (earlier, start._memory)]
     assert (held[0] == held[1]) == (room > 10_000), "moved only where there was no room"
-    after = start.explain(rows, 5)
-    assert_same(after, reopened(predictor).explain(rows, 5))
+    after, fresh = start.explain(rows, 5), reopened(predictor)
+    assert_same(after, fresh.explain(rows, 5))
+    np.testing.assert_array_equal(start._memory.recent, fresh._memory.recent)
+    records = [each._memory.record for each in (start, fresh)]
+    np.testing.assert_array_equal(*(record.known_N for record in records))
+    np.testing.assert_allclose(*(record.log_prob_NA for record in records), atol=1e-5)
     assert np.abs(after.probabilities_NC - before.probabilities_NC).max() > 0.3
     # Of times when the record was another.
     assert_same(
