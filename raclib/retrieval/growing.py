@@ -25,13 +25,11 @@ def grow(rows_K: Tensor, more_N: Tensor) -> Tensor:
         more_N: `[N, ...]`.
     """
     assert rows_K.is_contiguous() and rows_K.storage_offset() == 0, "rows begin their storage"
-    num_all = len(rows_K) + len(more_N)
-    strides = rows_K.stride()
-    held = rows_K.untyped_storage().nbytes() // rows_K.element_size() // strides[0]
-    if num_all > held:
-        moved = with_room((num_all, *rows_K.shape[1:]), num_all, rows_K.dtype, rows_K.device)
+    shape = torch.Size((len(rows_K) + len(more_N), *rows_K.shape[1:]))
+    if shape.numel() * rows_K.element_size() > rows_K.untyped_storage().nbytes():
+        moved = with_room(shape, shape[0], rows_K.dtype, rows_K.device)
         moved[: len(rows_K)] = rows_K
     else:
-        moved = rows_K.as_strided((num_all, *rows_K.shape[1:]), strides)
+        moved = rows_K.as_strided(shape, torch.empty(shape, device="meta").stride())
     moved[len(rows_K) :] = more_N
     return moved

@@ -161,3 +161,19 @@ def test_every_part_that_reads_full_rows_learns():
     torch.nn.init.normal_(full.rows.answer[-1].weight)
     full(batch, rows, None, hidden)[:, 0].sum().backward()
     assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in full.parameters())
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000))
+def test_a_rows_weight_is_what_the_answer_has_from_its_label(seed):
+    reader, batch, rows, hidden = make(3, seed, double=True)
+    hidden[0] = True
+    found = reader.read(batch, rows, None, hidden)
+    torch.testing.assert_close(found.logits_BC, reader(batch, rows, None, hidden))
+    assert (found.weight_BS[hidden] == 0).all()
+    copied_BC = torch.zeros(BATCH, 3).double().scatter_add(1, rows["label"], found.weight_BS)
+    rest_BC = found.logits_BC.exp() - copied_BC
+    own_BC = rest_BC / rest_BC.sum(1, keepdim=True)
+    trusted_BC = (batch["base"] * reader.log_trust.exp()).softmax(1)
+    # What is left may be a thousandth of the answer.
+    torch.testing.assert_close(own_BC, 0.995 * trusted_BC + 0.005 / 3, atol=1e-4, rtol=1e-3)

@@ -33,3 +33,12 @@ def test_fourier_features_are_the_value_and_its_waves():
     expected = torch.cat([torch.tensor([0.25]), angle.sin(), angle.cos()])
     torch.testing.assert_close(found[0], expected, atol=1e-6, rtol=0)
     assert embedding.dim == 5
+
+
+def test_attention_is_shared_among_the_tokens_that_are_not_hidden():
+    stage, tokens = make(), torch.randn(3, 5, 16)
+    hidden = torch.tensor([[False, True, False, False, True]]).expand(3, 5)
+    found, share = stage.read(tokens, hidden, need_weights=True)
+    torch.testing.assert_close(found, stage(tokens, hidden))
+    torch.testing.assert_close(share.sum(1), torch.ones(3))
+    assert (share[hidden] == 0).all() and (share[~hidden] > 0).all()

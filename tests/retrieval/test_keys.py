@@ -113,3 +113,29 @@ def test_field_must_exist_and_be_a_vector(corpus):
 def test_parts_must_fit():
     with pytest.raises(UserError, match="5 keys but 4 times"):
         KeySet(torch.randn(5, 2), torch.arange(4))
+
+
+def test_keys_that_come_later_are_put_behind_the_others_without_moving_them(corpus):
+    whole = KeySet.load(corpus)
+    keys, times = whole.keys.numpy(), whole.times_K.numpy()
+    for name in ("float32", "int8"):
+        dtype = getattr(torch, name)
+        first = KeySet.load(corpus, dtype=dtype, room=len(keys))
+        longer = first.extend(keys, times + times[-1])
+        held = [each if name == "float32" else each.values for each in (first.keys, longer.keys)]
+        assert len(longer) == len(longer.times_K) == 2 * len(first)
+        assert held[0].data_ptr() == held[1].data_ptr() and held[1][: len(keys)].equal(held[0])
+        assert held[1][len(keys) :].equal(held[0])
+        moved = longer.extend(keys[:3], np.full(3, 10**15))
+        moved_keys = moved.keys if name == "float32" else moved.keys.values
+        assert moved_keys.data_ptr() != held[1].data_ptr(), "there was no room left"
+        assert moved_keys[: len(longer)].equal(held[1])
+
+
+def test_keys_that_come_later_are_checked(corpus):
+    first = KeySet.load(corpus)
+    with pytest.raises(UserError, match="times fall"):
+        first.extend(first.keys[:2].numpy(), np.array([0, 10**15]))
+    wrong = np.full((2, first.keys.shape[1]), np.nan, np.float32)
+    with pytest.raises(UserError, match=r"NaN or infinity among keys 30\.\.31"):
+        first.extend(wrong, np.full(2, 10**15))

@@ -89,3 +89,33 @@ def test_ages_are_in_labels_known_since_and_in_the_time_that_they_took():
 def test_the_unit_of_event_ages_knows_nothing_after_the_cutoff():
     time = np.arange(0, 1000, 10)
     assert age_unit(time, 500) == age_unit(np.append(time[:50], [10**9]), 500) == 10 * AGE_ROWS
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 100_000), st.integers(0, 40))
+def test_rows_that_come_later_are_found_as_if_they_had_been_there(seed, num_first):
+    whole, batch, known, event, label = make(seed)
+    keys = whole.keys.keys
+    first = KeySet(keys[:num_first].clone(), torch.from_numpy(known[:num_first]))
+    short = Context(STRATA, first, label[:num_first], event[:num_first], age_ms=7.0)
+    before = short.look(batch)
+    longer = first.extend(keys[num_first:].numpy(), known[num_first:])
+    found = short.extend(longer, label[num_first:], event[num_first:], 10.0)
+    assert found.look(batch).equal(whole.look(batch))
+    rows = whole.look(batch)[None]
+    for name, values in whole.describe(batch, rows).items():
+        torch.testing.assert_close(found.describe(batch, rows)[name], values)
+    assert short.look(batch).equal(before)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 100_000))
+def test_rows_that_are_left_out_are_found_no_more(seed):
+    context, batch, known, _, _ = make(seed)
+    rng = np.random.default_rng(seed)
+    out = np.sort(rng.permutation(len(known))[: rng.integers(0, len(known))])
+    found = context.leave_out(out).look(batch).numpy()
+    assert not np.isin(found, out).any()
+    for rows, time in zip(found, batch["time"].numpy(), strict=True):
+        left = np.setdiff1d(np.arange(np.searchsorted(known, time)), out)[::-1][:4]
+        assert rows[-4:].tolist() == [*left, *[-1] * (4 - len(left))]

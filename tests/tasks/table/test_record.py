@@ -39,3 +39,17 @@ def test_a_label_that_is_not_yet_known_changes_nothing(seed):
             Record.of(known, labels, answers).mix(time, asked)[at] for labels in (label, other)
         )
         np.testing.assert_array_equal(found, again)
+
+
+def test_a_record_that_is_continued_is_that_of_all_its_rows():
+    rng = np.random.default_rng(0)
+    known, label = np.sort(rng.integers(0, 30, 40)), rng.integers(0, 3, 40)
+    answers = [np.log(rng.dirichlet(np.ones(3), 40)) for _ in range(2)]
+
+    def of(part: slice) -> Record:
+        return Record.of(known[part], label[part], [answer[part] for answer in answers])
+
+    joined = of(slice(0, 25)).join(of(slice(25, 40)), np.arange(25) >= 5)
+    expected = of(slice(5, 40))
+    np.testing.assert_array_equal(joined.known_N, expected.known_N)
+    np.testing.assert_array_equal(joined.log_prob_NA, expected.log_prob_NA)
