@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raclib.errors import UserError
-from raclib.retrieval.product import product
+from raclib.retrieval.product import ROUND_ROWS, product
 from raclib.retrieval.table import KeyTable, QuantizedKeys
 
 MASKED = -1e38  # the score of a row that is not eligible: finite, so that it makes no NaN
@@ -141,9 +141,7 @@ class Problem:
             keys = self.keys.rows(start, stop)
             shared_Cd = None if keys.per_example else keys.read()
             row_C = torch.arange(start, stop, device=self.lo_B.device)
-            step = max(most // (slots * (stop - start)), 1)
-            for first in range(part.start, part.stop, step):
-                block = slice(first, min(first + step, part.stop))
+            for block in _blocks(part, slots, most // (slots * (stop - start))):
                 keys_Cd = keys.examples(block).read() if shared_Cd is None else shared_Cd
                 scores_bSC = product(self.queries_BSd[block], keys_Cd)
                 if partial:
@@ -152,6 +150,7 @@ class Problem:
                     )
                     scores_bSC.masked_fill_(outside_bC[:, None], MASKED)
                 yield Scored(start, stop, block, scores_bSC, keys_Cd)
+                del scores_bSC  # before there are others
 
     def _touching(self, start: int, stop: int) -> tuple[slice, bool]:
         """The run of examples that may draw from these rows, and whether some may not from all."""
@@ -161,6 +160,18 @@ class Problem:
         part = slice(int(touching_P[0]), int(touching_P[-1]) + 1)
         inside = bool((self.lo_B[part].max() <= start) & (self.hi_B[part].min() >= stop))
         return part, not inside
+
+
+def _blocks(part: slice, slots: int, most: int) -> Iterator[slice]:
+    """Up to so many examples at a time, but as few by oddly many queries as can be."""
+    unit = ROUND_ROWS // math.gcd(ROUND_ROWS, slots)
+    most = max(most // unit * unit or most, 1)
+    start = part.start
+    while start < part.stop:
+        left = part.stop - start
+        size = min(most, left // unit * unit or left)
+        yield slice(start, start + size)
+        start += size
 
 
 def _slope(temperature: float, scale: float | None, width: int) -> float:

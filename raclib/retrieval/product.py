@@ -2,10 +2,15 @@
 
 PyTorch leaves float32 products on a CPU to MKL, which does without AVX-512 on AMD's; oneDNN rounds
 as it does and takes what the machine has. Other types, devices and builds go as PyTorch sends them.
+
+oneDNN compiles a kernel for every shape and keeps it, and results of ever new sizes between them
+would leave holes in memory: it is given round shapes only, of which a draw makes few.
 """
 
 import torch
 from torch import Tensor
+
+ROUND_ROWS, ROUND_COLUMNS = 128, 256
 
 
 def product(left_xJ: Tensor, right_NJ: Tensor, bias_N: Tensor | None = None) -> Tensor:
@@ -13,14 +18,18 @@ def product(left_xJ: Tensor, right_NJ: Tensor, bias_N: Tensor | None = None) -> 
 
     No gradient passes.
     """
-    if HAS_ONEDNN and right_NJ.dim() == 2 and _is_float32_on_cpu(left_xJ):
+    if HAS_ONEDNN and _suits(left_xJ, right_NJ):
         return _by_onednn(left_xJ, right_NJ, bias_N)
     found_xN = left_xJ @ right_NJ.mT
     return found_xN if bias_N is None else found_xN.add_(bias_N)
 
 
-def _is_float32_on_cpu(values: Tensor) -> bool:
-    return values.dtype == torch.float32 and values.device.type == "cpu"
+def _suits(left_xJ: Tensor, right_NJ: Tensor) -> bool:
+    if left_xJ.dtype != torch.float32 or left_xJ.device.type != "cpu" or right_NJ.dim() != 2:
+        return False
+    rows, columns = left_xJ.shape[:-1].numel(), len(right_NJ)
+    small = columns <= ROUND_COLUMNS  # as wide as a key
+    return rows % ROUND_ROWS == 0 and (small or columns % ROUND_COLUMNS == 0)
 
 
 def _by_onednn(left_xJ: Tensor, right_NJ: Tensor, bias_N: Tensor | None) -> Tensor:

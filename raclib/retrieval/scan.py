@@ -1,7 +1,5 @@
 """One pass over the keys: what every tile of rows holds, without a [B, K] tensor."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -45,41 +43,50 @@ def tile_tops(problem: Problem, layout: Layout) -> Tensor:
         return scan(problem, layout, with_sums=False)[0].tops_BSN
     shape = (*problem.queries_BSd.shape[:-1], layout.num_tiles)
     tops_BSN = problem.queries_BSd.new_full(shape, MASKED)
-    for scored, tiles, scores_bSnT in _by_tile(problem, layout):
+    for scored in problem.scores(layout.chunks()):
+        tiles, scores_bSnT = _by_tile(layout, scored)
         tops_BSN[scored.examples, :, tiles] = scores_bSnT.amax(-1)
+        del scored, scores_bSnT  # lest two blocks be held at once
     return tops_BSN
 
 
-def _by_tile(problem: Problem, layout: Layout) -> Iterator[tuple[Scored, slice, Tensor]]:
-    """All scores, the tiles they are of, and the scores by tiles."""
-    for scored in problem.scores(layout.chunks()):
-        tiles = slice(scored.start // layout.tile, -(-scored.stop // layout.tile))
-        shape = (tiles.stop - tiles.start, -1)
-        yield scored, tiles, scored.scores_bSC.unflatten(-1, shape)
+def _by_tile(layout: Layout, scored: Scored) -> tuple[slice, Tensor]:
+    """The tiles that were scored, and the scores by tiles."""
+    tiles = slice(scored.start // layout.tile, -(-scored.stop // layout.tile))
+    return tiles, scored.scores_bSC.unflatten(-1, (tiles.stop - tiles.start, -1))
 
 
 def _stream(problem: Problem, layout: Layout, stats: TileStats, sums: KeySums | None) -> None:
+    for scored in problem.scores(layout.chunks()):
+        _add(problem, layout, scored, stats, sums)
+        del scored  # lest two blocks be held at once
+
+
+def _add(
+    problem: Problem, layout: Layout, scored: Scored, stats: TileStats, sums: KeySums | None
+) -> None:
     """Reads all scores of a block as few times as can be."""
-    for (start, _, block, _, keys_Cd), tiles, scores_bSnT in _by_tile(problem, layout):
-        top_bSn = scores_bSnT.amax(-1)
-        is_mild = bool(top_bSn.abs().amax() <= MILD)
-        base_bSn = torch.zeros_like(top_bSn) if is_mild else top_bSn.clamp_min(FLOOR)
+    block = scored.examples
+    tiles, scores_bSnT = _by_tile(layout, scored)
+    top_bSn = scores_bSnT.amax(-1)
+    is_mild = bool(top_bSn.abs().amax() <= MILD)
+    base_bSn = torch.zeros_like(top_bSn) if is_mild else top_bSn.clamp_min(FLOOR)
+    if not is_mild:
+        scores_bSnT.sub_(base_bSn[..., None])
+    if sums is not None and is_mild:
+        weights_bSnT, energy_bSn = scores_bSnT.exp2_(), torch.zeros_like(top_bSn)
+    else:
+        weights_bSnT = scores_bSnT.exp2()
+        energy_bSn = scores_bSnT.mul_(weights_bSnT).sum(-1)
+    total_bSn = weights_bSnT.sum(-1)
+    if sums is not None:
+        base_bS = base_bSn.amax(-1)
+        gain_bSn = (base_bSn - base_bS[..., None]).exp2_()
         if not is_mild:
-            scores_bSnT.sub_(base_bSn[..., None])
-        if sums is not None and is_mild:
-            weights_bSnT, energy_bSn = scores_bSnT.exp2_(), torch.zeros_like(top_bSn)
-        else:
-            weights_bSnT = scores_bSnT.exp2()
-            energy_bSn = scores_bSnT.mul_(weights_bSnT).sum(-1)
-        total_bSn = weights_bSnT.sum(-1)
-        if sums is not None:
-            base_bS = base_bSn.amax(-1)
-            gain_bSn = (base_bSn - base_bS[..., None]).exp2_()
-            if not is_mild:
-                weights_bSnT.mul_(gain_bSn[..., None])
-            total_bS = (total_bSn * gain_bSn).sum(-1)
-            sum_bSd = product(weights_bSnT.flatten(-2), keys_Cd.mT)
-            sums.add(start // layout.group, block, sum_bSd, total_bS, base_bS)
-            if is_mild:  # the sum of score * w is q . (sum of w * key)
-                energy_bSn[..., 0] = torch.linalg.vecdot(problem.queries_BSd[block], sum_bSd)
-        stats.put(block, tiles, top_bSn, base_bSn, total_bSn, energy_bSn)
+            weights_bSnT.mul_(gain_bSn[..., None])
+        total_bS = (total_bSn * gain_bSn).sum(-1)
+        sum_bSd = product(weights_bSnT.flatten(-2), scored.keys_Cd.mT)
+        sums.add(scored.start // layout.group, block, sum_bSd, total_bS, base_bS)
+        if is_mild:  # the sum of score * w is q . (sum of w * key)
+            energy_bSn[..., 0] = torch.linalg.vecdot(problem.queries_BSd[block], sum_bSd)
+    stats.put(block, tiles, top_bSn, base_bSn, total_bSn, energy_bSn)

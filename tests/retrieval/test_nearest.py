@@ -14,6 +14,8 @@ def small_pieces(request, monkeypatch):
     if request.param == "PyTorch":
         monkeypatch.setattr(product, "HAS_ONEDNN", False)
     monkeypatch.setattr(module, "QUERIES_AT_ONCE", 3)
+    for name in ("ROUND_ROWS", "ROUND_COLUMNS"):
+        monkeypatch.setattr(product, name, 1)
     for name, size in {"BLOCK": 3, "DIRECT": 3, "SCORES": 24, "PIECE": 6}.items():
         monkeypatch.setattr(search, name, size)
 
