@@ -8,7 +8,7 @@ from torch import Tensor
 from raclib.retrieval.few import greedy_few
 from raclib.retrieval.layout import Layout, tile_size
 from raclib.retrieval.precision import full_precision
-from raclib.retrieval.problem import FLOOR, Problem, check_finite
+from raclib.retrieval.problem import FLOOR, Problem
 from raclib.retrieval.rollout import TileScorer, put, without
 from raclib.retrieval.scan import parts, tile_tops
 from raclib.retrieval.table import QuantizedKeys
@@ -70,5 +70,4 @@ def _greedy_part(problem: Problem, tile: int) -> Tensor:
     if tile >= len(problem.keys):
         return greedy_few(problem)
     tops_BSN = tile_tops(problem, Layout.cut(len(problem.keys), tile, 1))
-    check_finite(tops_BSN)
     return greedy_rollout(problem, tops_BSN, tile)

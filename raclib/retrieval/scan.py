@@ -5,7 +5,7 @@ from torch import Tensor
 
 from raclib.retrieval import fused
 from raclib.retrieval.layout import MAX_GROUPS, Layout
-from raclib.retrieval.problem import FLOOR, MASKED, Problem, Scored, room
+from raclib.retrieval.problem import FLOOR, MASKED, Problem, Scored, check_finite, room
 from raclib.retrieval.product import product
 from raclib.retrieval.stats import KeySums, TileStats
 
@@ -38,15 +38,22 @@ def scan(problem: Problem, layout: Layout, with_sums: bool) -> tuple[TileStats, 
 
 
 def tile_tops(problem: Problem, layout: Layout) -> Tensor:
-    """The largest scores alone, [B, S, N], as `TileStats` holds them: reads all keys once."""
+    """The largest scores alone, [B, S, N], as `TileStats` holds them: reads all keys once.
+
+    Raises:
+        UserError: A score is not finite.
+    """
     if fused.fits(problem):
-        return scan(problem, layout, with_sums=False)[0].tops_BSN
+        stats, _ = scan(problem, layout, with_sums=False)
+        check_finite(stats.entropy())  # a kernel's maximum passes over NaN, its sums do not
+        return stats.tops_BSN
     shape = (*problem.queries_BSd.shape[:-1], layout.num_tiles)
     tops_BSN = problem.queries_BSd.new_full(shape, MASKED)
     for scored in problem.scores(layout.chunks()):
         tiles, scores_bSnT = _by_tile(layout, scored)
         tops_BSN[scored.examples, :, tiles] = scores_bSnT.amax(-1)
         del scored, scores_bSnT  # lest two blocks be held at once
+    check_finite(tops_BSN)
     return tops_BSN
 
 

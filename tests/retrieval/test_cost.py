@@ -48,14 +48,15 @@ def test_sets_share_one_reading_of_the_keys(scored):
 
 # Few examples are enough among many keys: scores of all would take 1.3 GB.
 @pytest.mark.parametrize(
-    "num_keys, dtype, num_examples",
+    "what, num_keys, dtype, num_examples",
     [
-        pytest.param(1_000_000, "float32", 128, marks=pytest.mark.slow),
-        (10_000_000, "int8", 4),
+        pytest.param("draw", 1_000_000, "float32", 128, marks=pytest.mark.slow),
+        ("draw", 10_000_000, "int8", 4),
+        ("nearest", 1_500_000, "int8", 64),
     ],
 )
-def test_memory_does_not_grow_with_keys(num_keys, dtype, num_examples):
+def test_memory_does_not_grow_with_keys(what, num_keys, dtype, num_examples):
     script = Path(__file__).with_name("peak_memory.py")
-    command = [sys.executable, str(script), str(num_keys), dtype, str(num_examples)]
+    command = [sys.executable, str(script), what, str(num_keys), dtype, str(num_examples)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
     assert int(done.stdout) < 128e6
