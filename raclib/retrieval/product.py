@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 ROUND_ROWS, ROUND_COLUMNS = 128, 256
+ROUND_WIDTH = 16  # of a key: columns of the product of weights and keys
 
 
 def product(left_xJ: Tensor, right_NJ: Tensor, bias_N: Tensor | None = None) -> Tensor:
@@ -28,8 +29,8 @@ def _suits(left_xJ: Tensor, right_NJ: Tensor) -> bool:
     if left_xJ.dtype != torch.float32 or left_xJ.device.type != "cpu" or right_NJ.dim() != 2:
         return False
     rows, columns = left_xJ.shape[:-1].numel(), len(right_NJ)
-    small = columns <= ROUND_COLUMNS  # as wide as a key
-    return rows % ROUND_ROWS == 0 and (small or columns % ROUND_COLUMNS == 0)
+    unit = ROUND_WIDTH if columns < ROUND_COLUMNS else ROUND_COLUMNS
+    return rows % ROUND_ROWS == 0 and columns % unit == 0
 
 
 def _by_onednn(left_xJ: Tensor, right_NJ: Tensor, bias_N: Tensor | None) -> Tensor:

@@ -39,9 +39,11 @@ def test_odd_shapes_leave_nothing_behind(monkeypatch):
         "_by_onednn",
         lambda left, *args: (shapes.append(left.shape), by_onednn(left, *args))[1],
     )
-    for rows in range(200):
-        product(torch.randn(rows, 4), torch.randn(2 * rows + 1, 4))
-    assert len(shapes) <= 2  # each is a kernel that is kept
+    for number in range(1, 600):
+        product(torch.randn(number, 4), torch.randn(512, 4))
+        product(torch.randn(256, 4), torch.randn(number, 4))
+    assert (len(shapes) > 10) == module.HAS_ONEDNN
+    assert len(shapes) < 30  # each is a kernel that is kept
 
 
 def test_a_missing_operator_is_done_without(monkeypatch):
