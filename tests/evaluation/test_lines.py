@@ -85,6 +85,10 @@ class Task(SimpleNamespace):
 
     num_classes, cutoff = 2, CUTOFF
 
+    @property
+    def num_before(self):
+        return self.corpus.num_before(CUTOFF)
+
     def read_labels(self):
         return self.label
 
@@ -107,7 +111,7 @@ def make_task(arrays: dict[str, np.ndarray], folder: str, **evaluate) -> Task:
     config = SimpleNamespace(
         evaluate=TableEvaluateConfig(**{**sizes, **evaluate}), storage_path=str(folder)
     )
-    label = arrays["label"].astype(np.int64)
+    label = arrays["label"].astype(np.int16)
     splits = SimpleNamespace(test=np.arange(NUM))
     return Task(config=config, corpus=open_corpus(uri), splits=splits, label=label)
 
