@@ -17,7 +17,6 @@ from raclib.corpus.atomic import write_atomic
 from raclib.corpus.manifest import TIME
 from raclib.corpus.stream import open_stream
 from raclib.ingest.schema import RowEncoder
-from raclib.ingest.sort import rows_uri
 from raclib.ingest.staging import ENCODED, Layout, Staging, shard_record
 from raclib.sampling import draw_rows
 
@@ -62,7 +61,7 @@ class ShardEncoder:
 
     def encode_shard(self, shard: int) -> Iterator[int]:
         """Encodes and writes a shard; yields the rows of each step."""
-        uri = rows_uri(self.staging, shard)
+        uri = self.staging.rows_uri(shard)
         columns = [*self.encoder.columns, self.time]
         # Arrays wait in files, not in memory: a shard of wide ones is large.
         with open_stream(uri) as file, ExitStack() as stack:

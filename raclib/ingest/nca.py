@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raclib.ingest.projection import mean_distance
+
 NUM_STEPS = 300
 BATCH_ROWS = 768
 LEARNING_RATE = 0.03
@@ -71,8 +73,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(num_threads)
-
-
-def mean_distance(places_ND: np.ndarray) -> float:
-    """Root of the mean squared distance of two rows."""
-    return float(np.sqrt(2 * places_ND.var(axis=0, dtype=np.float64).sum()))

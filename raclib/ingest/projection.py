@@ -6,7 +6,6 @@ import numpy as np
 
 from raclib.errors import UserError
 from raclib.ingest.config import KeyConfig
-from raclib.ingest.nca import fit_nca, mean_distance
 
 # Keys depend on no seed of a run: runs of several seeds share one corpus.
 SEED = 0
@@ -76,6 +75,9 @@ def _supervised(config: KeyConfig, rows_ND: np.ndarray, label_N: np.ndarray) -> 
     nca_Dm = np.ascontiguousarray(components_Dp[:, :num_nca])
     seen_N = label_N >= 0
     if len(np.unique(label_N[seen_N])) > 1 and mean_distance(centred_ND[seen_N] @ nca_Dm) > 0:
+        # Here, not above: tasks that only transform need no PyTorch, which is slow to import.
+        from raclib.ingest.nca import fit_nca
+
         nca_Dm = fit_nca(centred_ND[seen_N], label_N[seen_N], nca_Dm, SEED)
     parts = components_Dp[:, : config.dim], nca_Dm
     return Projection(mean_D, *(_to_unit(part, centred_ND, 0.5) for part in parts))
@@ -84,6 +86,11 @@ def _supervised(config: KeyConfig, rows_ND: np.ndarray, label_N: np.ndarray) -> 
 def _to_unit(map_Dm: np.ndarray, centred_ND: np.ndarray, share: float) -> np.ndarray:
     """The map scaled so that the mean squared distance of two rows is `share`."""
     return (map_Dm * scale_to(share, centred_ND @ map_Dm)).astype(np.float32)
+
+
+def mean_distance(places_ND: np.ndarray) -> float:
+    """Root of the mean squared distance of two rows."""
+    return float(np.sqrt(2 * places_ND.var(axis=0, dtype=np.float64).sum()))
 
 
 def scale_to(share: float, places_Nm: np.ndarray) -> float:

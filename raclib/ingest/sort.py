@@ -92,7 +92,7 @@ def _write_shards(
     for shard, parts in groupby(cut(tables, recipe.rows_per_shard), key=itemgetter(0)):
         times = []
         with (
-            write_atomic(rows_uri(staging, shard)) as file,
+            write_atomic(staging.rows_uri(shard)) as file,
             pq.ParquetWriter(file, schema, use_dictionary=strings) as out,
         ):
             for _, part in parts:
@@ -112,8 +112,3 @@ def cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int, 
             num_rows = min(len(table) - start, rows_per_shard - row % rows_per_shard)
             yield row // rows_per_shard, table.slice(start, num_rows)
             start, row = start + num_rows, row + num_rows
-
-
-def rows_uri(staging: Staging, shard: int) -> str:
-    """The Parquet file of a shard's sorted rows."""
-    return f"{staging.uri}/rows/{shard:08d}.parquet"

@@ -28,6 +28,10 @@ class Staging:
     def __init__(self, corpus_uri: str) -> None:
         self.corpus_uri, self.uri = corpus_uri, f"{corpus_uri}.staging"
 
+    def rows_uri(self, shard: int) -> str:
+        """The Parquet file of a shard's sorted rows."""
+        return f"{self.uri}/rows/{shard:08d}.parquet"
+
     def resume(self, claim: Mapping[str, Any]) -> "Layout | None":
         """The sorted rows of an earlier run with the same claim, or None to begin anew.
 

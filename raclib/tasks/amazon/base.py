@@ -13,8 +13,7 @@ from raclib.ingest.base_scores import add_base, checksum_of
 from raclib.ingest.config import date_to_ms
 from raclib.models.base import Features
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
-from raclib.tasks.amazon.models import INPUTS
+from raclib.tasks.amazon.labels import INPUTS, NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.rekey import rekey_reviews
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.history import read_labels

@@ -1,4 +1,4 @@
-"""The label of a review: a rating threshold that changes on one day."""
+"""What is read of a review, and its label: a rating threshold that changes on one day."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from raclib.ingest.config import date_to_ms
 from raclib.tasks.amazon.config import RuleConfig
 
 NUM_CLASSES = 2  # negative, positive
+INPUTS = ("embedding", "helpful_vote", "verified_purchase")
 
 
 def label_reviews(rating: np.ndarray, time: np.ndarray, rule: RuleConfig) -> np.ndarray:

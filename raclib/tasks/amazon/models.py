@@ -11,10 +11,10 @@ from raclib.models.fourier import FourierEmbedding
 from raclib.models.perceiver_reader import build_perceivers
 from raclib.models.standardize import Standardize
 from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
+from raclib.tasks.amazon.labels import INPUTS as INPUTS  # kept where tasks need no PyTorch
 from raclib.tasks.table.context import read_by
 from raclib.tasks.table.history import Statistics
 
-INPUTS = ("embedding", "helpful_vote", "verified_purchase")
 STANDARDIZED = ("embedding", "helpful_vote")
 
 

@@ -4,8 +4,8 @@ from raclib.corpus import Corpus, CorpusClient
 from raclib.ingest.config import date_to_ms
 from raclib.models.classifier import RetrievalClassifier
 from raclib.tasks.amazon.config import AmazonConfig
-from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
-from raclib.tasks.amazon.models import INPUTS, STANDARDIZED, build_model
+from raclib.tasks.amazon.labels import INPUTS, NUM_CLASSES, RatingRule
+from raclib.tasks.amazon.models import STANDARDIZED, build_model
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.corpus_task import CorpusTask
 

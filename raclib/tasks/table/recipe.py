@@ -26,7 +26,6 @@ from raclib.ingest.precomputed import PrecomputedEmbeddings, describe_precompute
 from raclib.ingest.prepare import prepare
 from raclib.ingest.rows import save_schema
 from raclib.ingest.show import new_classes, show_columns, show_labels
-from raclib.ingest.sort import rows_uri
 from raclib.ingest.sources import describe_files, fetch_files
 from raclib.ingest.staging import Layout, Staging
 from raclib.ingest.table import KNOWN, LABEL, TableEncoder, TableSource, look
@@ -227,7 +226,7 @@ def _read_parts(staging: Staging, layout: Layout, rows: np.ndarray) -> Iterator[
     for shard, num_rows in enumerate(layout.num_rows):
         wanted = rows[(rows >= start) & (rows < start + num_rows)]
         if len(wanted):
-            with open_stream(rows_uri(staging, shard)) as file:
+            with open_stream(staging.rows_uri(shard)) as file:
                 for part in pq.ParquetFile(file).iter_batches(65_536):
                     mine = wanted[(wanted >= start) & (wanted < start + len(part))] - start
                     yield pa.table(part.take(pa.array(mine)))
