@@ -5,7 +5,7 @@ from pathlib import Path
 
 from raclib.run.cli import main
 from raclib.run.paths import resolve
-from raclib.serving.compare_reviews import compare_reviews
+from raclib.run.start import start
 from raclib.tasks.amazon.config import AmazonConfig
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
@@ -13,7 +13,12 @@ DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.y
 
 def run(config: AmazonConfig) -> None:
     """Prepares the corpus, trains both classifiers, compares them with simpler lines."""
-    compare_reviews(resolve(config, corpus=config.corpus_uri))
+    config = resolve(config, corpus=config.corpus_uri)
+    start(config.num_workers)
+    # Here, not above: the command line is read, and explained, without PyTorch and MLflow.
+    from raclib.serving.compare_reviews import compare_reviews
+
+    compare_reviews(config)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
 """From a table of your own to a comparison over time: retrieval beside a classifier without it."""
 
+from typing import TYPE_CHECKING
+
 from raclib.errors import UserError
-from raclib.evaluation.ours import RETRIEVAL
 from raclib.run.cli import main
 from raclib.run.paths import resolve
-from raclib.serving.compare_table import compare_table
-from raclib.serving.table_predictor import TablePredictor
-from raclib.serving.train_table import train_table
-from raclib.serving.trained import Trained
-from raclib.serving.unlabelled import predict_unlabelled
+from raclib.run.start import start
 from raclib.tasks.table.config import TableConfig
-from raclib.tasks.table.recipe import TableRecipe
+
+if TYPE_CHECKING:
+    from raclib.serving.trained import Trained
 
 
 def run(config: TableConfig) -> None:
@@ -21,14 +20,24 @@ def run(config: TableConfig) -> None:
         raise UserError(
             "predict_unlabelled: rows are read from the table; name its files with --data"
         )
+    start(config.num_workers)
+    # Here, not above: the command line is read, and explained, without PyTorch and MLflow.
+    from raclib.serving.compare_table import compare_table
+    from raclib.serving.train_table import train_table
+
     with train_table(config) as trained:
         compare_table(trained)
     if config.predict_unlabelled:
         predict_rest(config, trained)
 
 
-def predict_rest(config: TableConfig, trained: Trained) -> None:
+def predict_rest(config: TableConfig, trained: "Trained") -> None:
     """Predicts the rows without a label, and says where the answers are."""
+    from raclib.evaluation.ours import RETRIEVAL
+    from raclib.serving.table_predictor import TablePredictor
+    from raclib.serving.unlabelled import predict_unlabelled
+    from raclib.tasks.table.recipe import TableRecipe
+
     predictor = TablePredictor(config, trained.fitted[RETRIEVAL].weights)
     uri = f"{config.storage_path}/{config.name}/unlabelled.parquet"
     num_rows, num_unread = predict_unlabelled(predictor, TableRecipe(config).files, uri)
