@@ -36,8 +36,8 @@ def run(config: RotatingConfig) -> None:
             with follow(name, mine) as logger:
                 fitted = fit(RotatingTask(mine, with_context), mine, with_context, logger)
                 found = rotating.over_time(method, seed, fitted.test, config.num_bins)
-                for number, accuracy in enumerate(found["accuracy"]):
-                    logger.log({"over_time/accuracy": accuracy}, number)
+                accuracies = enumerate(found["accuracy"])
+                logger.log_steps({n: {"over_time/accuracy": value} for n, value in accuracies})
             scores.append(found)
         table = pd.concat(scores, ignore_index=True)
         summary = rotating.summarize(table, config.train_until)

@@ -120,8 +120,8 @@ def report(
     for method, logger in loggers.items():
         for period, name in ((BEFORE, "before"), (AFTER, "after")):
             logger.log(_scores(comparison.by_period, method, period, name))
-        for number in comparison.by_bin["group"].unique():
-            logger.log(_scores(comparison.by_bin, method, number, "over_time"), int(number))
+        numbers = comparison.by_bin["group"].unique().tolist()
+        logger.log_steps({n: _scores(comparison.by_bin, method, n, "over_time") for n in numbers})
     print_table(comparison.by_period, {BEFORE: wording.before, AFTER: wording.after})
     said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in chosen.items())
     print(f"chosen before the cutoff: {said}")

@@ -30,15 +30,16 @@ def test_a_run_of_the_same_key_is_continued_and_says_so(config):
     with track(config, "first", "key", {"a": 1}, {"tag": "x"}) as first:
         first.log({"loss": 2.0}, step=1)
     with track(config, "first", "key", {"a": 1}, {"tag": "x"}) as again:
-        again.log({"loss": 1.0}, step=2)
-        again.log({"loss": 9.0}, step=3, rank=1)
+        again.log_steps({2: {"loss": 1.0}, 3: {"loss": 0.5, "gap": 4.0}})
+        again.log({"loss": 9.0}, step=4, rank=1)
     assert again.run_id == first.run_id
     run = run_of(first)
     assert run.info.status == "FINISHED"
     assert run.data.tags["resumed"] == "true"
     assert run.data.params == {"a": "1"}
     history = MlflowClient(first.uri).get_metric_history(first.run_id, "loss")
-    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
+    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0), (3, 0.5)]
+    assert run.data.metrics == {"loss": 0.5, "gap": 4.0}
 
 
 def test_runs_inside_a_run_are_nested(config):
