@@ -8,17 +8,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from raclib.arrays import Arrays
 from raclib.bench.contenders import Contender
-from raclib.corpus import files
-from raclib.corpus.corpus import Corpus, latest_version, open_corpus
+from raclib.bench.made import make_once
+from raclib.corpus.corpus import Corpus
 from raclib.corpus.gather import Array
 from raclib.corpus.manifest import Field
-from raclib.corpus.writer import CorpusWriter
 
 IdKind = Literal["uniform", "zipf"]
 ZIPF_EXPONENT = 1.1
 SCATTER = 2_654_435_761
-WRITE_BYTES = 64 * 2**20
 NUM_TURNS = 5
 # Ours, beside what it is measured against.
 RIVALS = (
@@ -49,17 +48,12 @@ class Measurement:
 
 def make_corpus(uri: str, row_bytes: int, num_bytes: int, rows_per_shard: int) -> Corpus:
     """A corpus of random rows of that size, written unless it is there already."""
-    if latest_version(files.normalise(uri)):
-        return open_corpus(uri)
-    rng, num_rows = np.random.default_rng(0), max(1, num_bytes // row_bytes)
-    fields = {"row": Field("uint8", (row_bytes,)), "time": Field("int64")}
-    with CorpusWriter(uri, fields, rows_per_shard) as writer:
-        step = max(1, WRITE_BYTES // row_bytes)
-        for lo in range(0, num_rows, step):
-            hi = min(lo + step, num_rows)
-            rows = rng.integers(0, 256, (hi - lo, row_bytes), np.uint8)
-            writer.write({"row": rows, "time": np.arange(lo, hi)})
-    return open_corpus(uri)
+
+    def make(rng: np.random.Generator, num: int) -> Arrays:
+        return {"row": rng.integers(0, 256, (num, row_bytes), np.uint8)}
+
+    num_rows = max(1, num_bytes // row_bytes)
+    return make_once(uri, {"row": Field("uint8", (row_bytes,))}, num_rows, rows_per_shard, make)
 
 
 def draw_ids(kind: IdKind, num_rows: int, batch_rows: int) -> Iterator[Array]:

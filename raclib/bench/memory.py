@@ -6,7 +6,6 @@ is what the device holds. Beside it the same step with the draw as Algorithm 1 w
 
 import gc
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
@@ -19,15 +18,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from raclib.batch import Batch
+from raclib.bench.reviews import Case, make_reviews, make_step
 from raclib.retrieval.draw import Draw
-from raclib.retrieval.estimators import build_estimator
 from raclib.run.memory import peak, reset_peak
-from raclib.tasks.amazon.config import AmazonConfig, ModelConfig
-from raclib.tasks.amazon.labels import NUM_CLASSES
-from raclib.tasks.amazon.models import build_model
-from raclib.tasks.table.config import TableRetrievalConfig
 from raclib.training.noise import Noise, step_noise
-from raclib.training.optimizer import ScheduledAdamW
 from raclib.training.step import RetrievalStep, Space
 from raclib.training.timer import Timer
 
@@ -38,17 +32,6 @@ TERMS = {
     "rows (B kappa D)": lambda case: case.batch * case.slots * case.row_dim,
     "activations (B)": lambda case: case.batch,
 }
-
-
-@dataclass(frozen=True)
-class Case:
-    """Sizes of a step."""
-
-    batch: int
-    num_keys: int
-    slots: int
-    key_dim: int
-    row_dim: int
 
 
 SMALL = Case(batch=8, num_keys=1000, slots=2, key_dim=16, row_dim=16)
@@ -99,16 +82,6 @@ class MadeHistory:
         return make_reviews(rows_MBS.shape, self.row_dim, rows_MBS.device)
 
 
-def make_reviews(shape: tuple[int, ...], row_dim: int, device: torch.device) -> Batch:
-    """Random reviews of that leading shape."""
-    return {
-        "embedding": torch.randn(*shape, row_dim, device=device, dtype=torch.float16),
-        "label": torch.randint(NUM_CLASSES, shape, device=device),
-        "helpful_vote": torch.rand(shape, device=device),
-        "verified_purchase": torch.randint(2, shape, device=device, dtype=torch.int8),
-    }
-
-
 def measure(case: Case, variant: str, device: str) -> int:
     """Peak bytes of a training step above what was held before keys and model were made.
 
@@ -128,18 +101,9 @@ def _measure_here(case: Case, variant: str, device: str) -> int:
 
 
 def _step(case: Case, variant: str, device: torch.device) -> None:
-    retrieval = TableRetrievalConfig(num_draws=case.slots, retrieve="row", max_temperature=1.0)
-    config = AmazonConfig(model=ModelConfig(64, 8, 1, 4, 8, 16.0), retrieval=retrieval)
-    statistics = {
-        name: (torch.zeros(width), torch.ones(width))
-        for name, width in (("embedding", case.row_dim), ("helpful_vote", 1))
-    }
-    model = build_model(config, statistics, case.key_dim, NUM_CLASSES, with_context=True)
     keys_Kd = torch.empty(case.num_keys, case.key_dim, device=device).normal_()
     kind = RetrievalStep if variant == STREAMED else MaterialisedStep
-    history, estimator = MadeHistory(keys_Kd, case.row_dim), build_estimator("greedy", 1)
-    step = kind(model, history, estimator, retrieval, Timer()).to(device)
-    optimizer = ScheduledAdamW(model, config.train, 1)
+    step, optimizer = make_step(case, kind, MadeHistory(keys_Kd, case.row_dim), Timer(), device)
     batch = make_reviews((case.batch,), case.row_dim, device)
     batch["key"] = torch.randn(case.batch, case.key_dim, device=device)
     noise = step_noise(0, 0, slice(None), case.batch, 1, case.slots).to(device)
