@@ -5,7 +5,6 @@ from pathlib import Path
 
 from raclib.run.cli import main
 from raclib.run.paths import resolve
-from raclib.run.start import start
 from raclib.tasks.amazon.config import AmazonConfig
 
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.yaml"
@@ -14,8 +13,10 @@ DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "amazon_quickstart.y
 def run(config: AmazonConfig) -> None:
     """Prepares the corpus, trains both classifiers, compares them with simpler lines."""
     config = resolve(config, corpus=config.corpus_uri)
-    start(config.num_workers)
     # Here, not above: the command line is read, and explained, without PyTorch and MLflow.
+    from raclib.run.start import start
+
+    start(config.num_workers)
     from raclib.serving.compare_reviews import compare_reviews
 
     compare_reviews(config)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from raclib.errors import UserError
 from raclib.run.cli import main
 from raclib.run.paths import resolve
-from raclib.run.start import start
 from raclib.tasks.table.config import TableConfig
 
 if TYPE_CHECKING:
@@ -20,8 +19,10 @@ def run(config: TableConfig) -> None:
         raise UserError(
             "predict_unlabelled: rows are read from the table; name its files with --data"
         )
-    start(config.num_workers)
     # Here, not above: the command line is read, and explained, without PyTorch and MLflow.
+    from raclib.run.start import start
+
+    start(config.num_workers)
     from raclib.serving.compare_table import compare_table
     from raclib.serving.train_table import train_table
 
