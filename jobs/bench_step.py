@@ -86,6 +86,7 @@ def start(
     if config.remote:
         far = make_review_corpus(f"{config.remote}/{name}", *sizes)
         ways |= step.remote_ways(far, cache / name, stack)
+    step.read_once(ways, num_rows)
     case = Case(config.batch, config.window, config.slots, config.key_dim, config.row_dim)
     num_steps = step.WARM_UP + config.steps
     examples = step.Examples.draw(corpus, case, ways[step.MAP], num_steps)

@@ -50,7 +50,7 @@ def local_ways(corpus: Corpus, stack: ExitStack) -> dict[str, Fetch]:
 
 
 def remote_ways(corpus: Corpus, folder: Path, stack: ExitStack) -> dict[str, Fetch]:
-    """Ways of getting at the rows of a corpus elsewhere, every block read once before.
+    """Ways of getting at the rows of a corpus elsewhere.
 
     Args:
         corpus: The rows.
@@ -63,9 +63,14 @@ def remote_ways(corpus: Corpus, folder: Path, stack: ExitStack) -> dict[str, Fet
         place = str(folder / name)  # one for each: a copy would be found in place of the blocks
         start = CorpusStore.start(corpus, 1, 1, mount, place, room)
         ways[name] = stack.enter_context(start).client().fetch
-    for lo in range(0, len(corpus), PIECE_ROWS):
-        ways[RANGES](np.arange(lo, min(lo + PIECE_ROWS, len(corpus))), _fields())
     return ways
+
+
+def read_once(ways: Mapping[str, Fetch], num_rows: int) -> None:
+    """Reads every row by every way: the first time files are checked, and blocks fetched."""
+    for fetch in ways.values():
+        for lo in range(0, num_rows, PIECE_ROWS):
+            fetch(np.arange(lo, min(lo + PIECE_ROWS, num_rows)), _fields())
 
 
 def _fields() -> tuple[str, ...]:
