@@ -76,7 +76,7 @@ def publish_merged(uri: str, merged: Sequence[Merged]) -> Corpus:
         UserError: if that version has not all of the parts, or another writer publishes just now.
     """
     newest = open_corpus(uri)
-    shards = list(newest.shards)
+    shards, known = list(newest.shards), {shard.id for shard in newest.shards}
     places = {shard.id: place for place, shard in enumerate(shards)}
     for each in reversed(merged):
         place = places.get(each.parts[0].id, 0)
@@ -87,7 +87,7 @@ def publish_merged(uri: str, merged: Sequence[Merged]) -> Corpus:
                 "nothing is lost, do it again"
             )
         shards[where] = [each.shard]
-    return publish(uri, newest.fields, shards, newest.provenance, newest.version + 1)
+    return publish(uri, newest.fields, shards, newest.provenance, newest.version + 1, known)
 
 
 def count_merged(corpus: Corpus, rows_per_shard: int) -> int:

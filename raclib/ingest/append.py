@@ -1,5 +1,8 @@
 """Labelled rows join the corpus of a table; nothing is fitted."""
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 import pyarrow as pa
 
@@ -35,31 +38,66 @@ def append_rows(corpus: Corpus, rows: pa.Table) -> Corpus:
             no time, its label was known before the newest of the corpus, or another writer
             published meanwhile.
     """
-    reader = RowReader.of(corpus)
-    rows = reader.conform(rows, reader.schema.names)
-    times = Times.read(rows, reader.roles)
-    refuse(why_skipped(times, class_names(rows[reader.roles.label])))
-    label = reader.classes.encode(rows[reader.roles.label])
+    appender = Appender.of(corpus)
+    rows, times = appender.read(rows)
     if not len(rows):
         return corpus
-    _check_later(times.known, corpus, reader.roles)
+    _check_later(times.known, corpus, appender.reader.roles)
     order = np.argsort(times.known, kind="stable")
-    base = load_base(corpus) if BASE in corpus.fields else None
     # Not to another version, with other keys, that was published meanwhile.
     same = {
         name: corpus.provenance[name] for name in (TRANSFORM, BASE) if name in corpus.provenance
     }
     with CorpusWriter(corpus.uri, corpus.fields, mode="append", provenance=same) as writer:
         for some in np.split(order, range(APPEND_ROWS, len(order), APPEND_ROWS)):
-            own = {"label": label[some], TIME: times.known[some]}
-            writer.write({**_encode(reader, base, rows.take(pa.array(some))), **own})
+            writer.write(appender.encode(rows.take(pa.array(some)), times.known[some]))
     return open_corpus(corpus.uri)
 
 
-def _encode(reader: RowReader, base: FittedBase | None, rows: pa.Table) -> Arrays:
-    """Features, key, event time and base scores of rows."""
-    found = reader.encode(rows)
-    return found if base is None else {**found, BASE: reader.score(found, base)}
+@dataclass(frozen=True)
+class Appender:
+    """Makes labelled rows what the rows of a corpus are, by what was fitted when it was made.
+
+    Attributes:
+        reader: Reads rows.
+        base: The base classifier whose scores the corpus holds; None where it holds none.
+    """
+
+    reader: RowReader
+    base: FittedBase | None
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Self:
+        """That of a corpus; raises UserError if part of it is missing or damaged."""
+        return cls(RowReader.of(corpus), load_base(corpus) if BASE in corpus.fields else None)
+
+    def read(self, rows: pa.Table) -> tuple[pa.Table, Times]:
+        """Rows in the types of the table, and their times.
+
+        Raises:
+            UserError: if a column is missing, a value does not fit, or a row has no label, a new
+                class or no time.
+        """
+        rows = self.reader.conform(rows, self.reader.schema.names)
+        times = Times.read(rows, self.reader.roles)
+        refuse(why_skipped(times, class_names(rows[self.reader.roles.label])))
+        self._classes(rows)
+        return rows, times
+
+    def encode(self, rows: pa.Table, known: np.ndarray) -> Arrays:
+        """All fields of rows that `read` gave, arrays `[N, ...]`.
+
+        Args:
+            rows: N of them.
+            known: When their labels were known, ms since 1970, int64.
+        """
+        found = self.reader.encode(rows)
+        if self.base is not None:
+            found[BASE] = self.reader.score(found, self.base)
+        return {**found, "label": self._classes(rows), TIME: known}
+
+    def _classes(self, rows: pa.Table) -> np.ndarray:
+        return self.reader.classes.encode(rows[self.reader.roles.label])
 
 
 def _check_later(known: np.ndarray, corpus: Corpus, roles: Roles) -> None:

@@ -21,6 +21,7 @@ from raclib.models.perceiver_reader import Classifier
 from raclib.retrieval.keys import KeySet
 from raclib.serving.answers import heaviest
 from raclib.serving.rows import ServedRows
+from raclib.serving.service.journal import SERVICE
 from raclib.tasks.table.config import TableSettings
 from raclib.tasks.table.history import TableHistory, extend_history, make_history
 from raclib.tasks.table.record import NUM_RECENT, Record
@@ -132,10 +133,13 @@ class Memory:
         return replace(longer, recent=recent, record=self.record.join(later, keep))
 
     def is_extended_by(self, corpus: Corpus) -> bool:
-        """Whether a version has the files of this one, and more shards at most."""
-        mine, same = self.corpus, corpus.shards[: len(self.corpus.shards)]
-        said = mine.fields == corpus.fields and mine.provenance == corpus.provenance
-        return said and mine.shards == same
+        """Whether a version has the rows of this one with the same keys, and perhaps more.
+
+        Rows keep their numbers and what they are, whatever shards hold them.
+        """
+        mine = self.corpus
+        said = [{**each.provenance, SERVICE: None} for each in (mine, corpus)]
+        return mine.fields == corpus.fields and said[0] == said[1] and len(corpus) >= len(mine)
 
     @torch.no_grad()
     def answer(self, rows: Arrays, count: int) -> Said:

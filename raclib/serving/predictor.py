@@ -16,6 +16,7 @@ from raclib.corpus.manifest import TIME
 from raclib.serving.answers import Answers, join
 from raclib.serving.memory import Memory
 from raclib.serving.rows import ServedRows
+from raclib.serving.service.journal import left_out
 from raclib.tasks.table.config import TableSettings
 
 ENCODE_ROWS = 32_768
@@ -56,7 +57,7 @@ class Predictor(ABC):
         self.config, self.weights = config, weights
         self._lock = Lock()
         corpus = open_corpus(config.corpus_uri, version)
-        self._memory = self._open(corpus, np.empty(0, np.int64))
+        self._memory = self._open(corpus, left_out(corpus))
 
     @abstractmethod
     def read_rows(self, corpus: Corpus, earlier: Any | None) -> ServedRows:
@@ -67,6 +68,11 @@ class Predictor(ABC):
             earlier: What reads those of the version it adds shards to, of which all is used again
                 that does not depend on rows; None where there is none.
         """
+
+    @property
+    def memory(self) -> Memory:
+        """The version that rows are retrieved from, and what is held of it; never changes."""
+        return self._memory
 
     @property
     def corpus(self) -> Corpus:
@@ -135,10 +141,13 @@ class Predictor(ABC):
             if latest_version(memory.corpus.uri) <= memory.corpus.version:
                 return False
             corpus = open_corpus(memory.corpus.uri)
+            corrected = left_out(corpus, memory.corpus.version)
+            without = np.union1d(memory.left_out, corrected)
             if memory.is_extended_by(corpus):
-                self._memory = memory.extend(corpus, self.read_rows(corpus, memory.rows))
+                longer = memory.extend(corpus, self.read_rows(corpus, memory.rows))
+                self._memory = longer.leave_out(without) if len(corrected) else longer
             else:
-                self._memory = self._open(corpus, memory.left_out)
+                self._memory = self._open(corpus, without)
             return True
 
     def leave_out(self, row_ids: np.ndarray) -> None:

@@ -1,0 +1,1 @@
+"""A trained model in service: scores, what decided them, and labels taken in while it serves."""
