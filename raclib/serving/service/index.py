@@ -75,6 +75,15 @@ class Index:
                 zip(*columns, [file] * len(rows), places, strict=True),
             )
 
+    def move(self, ids: Sequence[str], old: str, new: str, first: int) -> None:
+        """Rows of a file that lie in another one now, from a place on; those elsewhere stay."""
+        with self._lock:
+            self._db.execute(
+                "update known set file = ?, place = place + ? "
+                "where file = ? and id in (select value from json_each(?))",
+                [new, first, old, json.dumps(list(ids))],
+            )
+
     def close(self) -> None:
         """Removes it."""
         self._db.close()

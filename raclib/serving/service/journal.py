@@ -13,12 +13,13 @@ Two kinds lie under `<corpus>/service`:
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raclib.corpus import Corpus
 from raclib.corpus.atomic import write_atomic
@@ -71,22 +72,27 @@ class Entry:
 def entries(corpus: Corpus) -> list[Entry]:
     """The files whose rows a version holds, the first one first.
 
+    The last one of an older version may hold rows of later ones too.
+
     Raises:
         UserError: if one is missing.
     """
     found = {}
     for name in list_files(f"{corpus.uri}/{SERVICE}/rows"):
         if parts := _NAME.fullmatch(name):
-            found[parts[1]] = Entry(parts[1], parts[2], bool(parts[3]))
+            one = Entry(parts[1], parts[2], bool(parts[3]))
+            # A merged file stands for its last one, and goes back further.
+            found[one.own] = min(one, found.get(one.own, one), key=lambda each: each.before)
     chain, own = [], _said(corpus, "rows")
     while own != FIRST:
-        if own not in found:
+        one = found.get(own) or _covering(found.values(), own)
+        if one is None:
             raise UserError(
                 f"{corpus.uri}/{SERVICE}/rows: {own} is missing, which version {corpus.version} "
                 "names; restore it"
             )
-        chain.append(found[own])
-        own = found[own].before
+        chain.append(one)
+        own = one.before
     return chain[::-1]
 
 
@@ -111,7 +117,9 @@ def left_out(corpus: Corpus, since: int = 0) -> np.ndarray:
     parts = [np.empty(0, np.int64)]
     if int(last_correction(corpus).partition("-")[0]) > since:
         chain = [one for one in entries(corpus) if one.corrects and one.version > since]
-        parts += [replaced(read_rows(corpus.uri, one.path)) for one in chain]
+        for one in chain:
+            rows = read_rows(corpus.uri, one.path)
+            parts.append(replaced(rows.filter(pc.less(rows["corpus_row"], len(corpus)))))
     return np.unique(np.concatenate(parts))
 
 
@@ -145,6 +153,13 @@ def read_rows(uri: str, path: str) -> pa.Table:
         return pa.ipc.open_file(data).read_all()
     except pa.ArrowException as error:
         raise UserError(f"{uri}/{path}: damaged: {error}; restore it") from error
+
+
+def _covering(found: Iterable[Entry], own: str) -> Entry | None:
+    """A merged file of which the file of an older version is a part."""
+    version = int(own[:8])
+    parts = (one for one in found if int(one.before[:8]) < version < one.version)
+    return next(parts, None)
 
 
 def _said(corpus: Corpus, name: str) -> str:

@@ -27,6 +27,7 @@ from raclib.serving.service.journal import (
 )
 from raclib.serving.service.outcomes import METHODS, Outcomes
 from raclib.serving.service.part import Part, from_labels, from_rows
+from raclib.serving.service.tidy import merge_remembered, merge_rows
 
 MERGED_ROWS = 100_000
 """Rows of a shard into which small ones are merged, at most."""
@@ -38,8 +39,7 @@ class Ledger:
     """Takes in rows and labels; everything it says is done is on storage.
 
     A version is made in this order: the file of its rows, its shard, its manifest, which names the
-    file. Whatever a crash leaves unsaid, a file or a shard, no version names. For
-    several threads.
+    file. Whatever a crash leaves unsaid, a file or a shard, no version names. For several threads.
 
     Args:
         uri: Folder or URI of the corpus of a table.
@@ -63,7 +63,7 @@ class Ledger:
             self._take_in(entry, read_rows(self.corpus.uri, entry.path))
 
     def remember(self, asked: Sequence[Remember]) -> list[UserError | None]:
-        """Keeps rows and their answers, so that labels may come later. For several threads.
+        """Keeps rows and their answers, so that labels may come later.
 
         Returns:
             What is wrong with each; None where it is kept.
@@ -103,15 +103,19 @@ class Ledger:
         return sum(shard.num_rows < MERGED_ROWS // 2 for shard in self.corpus.shards)
 
     def merge(self) -> None:
-        """Publishes a version of the same rows in fewer shards; commits may go on meanwhile.
+        """Publishes a version of the same rows in fewer shards, and merges files beside it.
+
+        Commits may go on meanwhile.
 
         Raises:
             UserError: if it cannot be published; see `commit`.
         """
         merged = merge_shards(self.corpus, MERGED_ROWS)
-        if merged:
-            with self._lock:
+        with self._lock:
+            if merged:
                 self.corpus = publish_merged(self.corpus.uri, merged)
+            merge_rows(self.corpus, self._index)
+            merge_remembered(self.corpus.uri, self._index)
 
     def _parts(self, asked: Sequence[Request]) -> Outcome:
         """Parts of the first requests, or what is wrong with them."""

@@ -123,5 +123,5 @@ def request_types(reader: RowReader) -> tuple[Any, Any, Any]:
         label=value_type(schema.field(roles.label).type),
         label_time=(kind | None, None) if times.is_optional else (kind, ...),
     )
-    predict, rows = PredictRequest[row], RowsRequest[labelled]  # type: ignore[valid-type]
+    predict, rows = PredictRequest[row], RowsRequest[labelled]
     return predict, rows, label

@@ -116,10 +116,10 @@ class Writer:
             ledger = self._open()
             try:
                 said = ledger.commit(asked)
-            except UserError:
+            except Exception as error:
                 # Another writer was first, or the store failed: what it holds is found again.
                 self._ledger = None
-                if not left:
+                if not left or not isinstance(error, UserError):
                     raise
                 continue
             self._curve.show(ledger.outcomes)

@@ -7,10 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raclib.corpus import open_corpus
+from raclib.corpus import append, open_corpus
+from raclib.corpus.files import list_files
 from raclib.errors import UserError
 from raclib.ingest.append import append_rows
 from raclib.serving.service import ledger as module
+from raclib.serving.service import tidy
 from raclib.serving.service.asked import (
     Done,
     NewLabels,
@@ -44,7 +46,7 @@ def remember(make_table, ids, seed=32):
 
 
 def labels(ids, label, known=KNOWN_MS):
-    times = pa.array([int(known)] * len(ids), pa.timestamp("ms")).cast(pa.timestamp("ns"))
+    times = pa.array([int(known)] * len(ids), pa.timestamp("ms")).cast(pa.timestamp("us"))
     return NewLabels(list(ids), pa.array([label] * len(ids)), np.full(len(ids), known), times)
 
 
@@ -100,11 +102,11 @@ def test_a_label_that_comes_late_is_known_from_the_newest_on(uri, make_table):
     assert corpus.read("event_time")[said.rows[0]] < newest
 
 
-@pytest.mark.parametrize("dies_at", ["write_rows", "append_shard", "_take_in"])
+@pytest.mark.parametrize("dies_at", ["write_rows", "append_shard", "publish", "_take_in"])
 def test_nothing_is_lost_or_doubled_when_it_dies(uri, make_table, monkeypatch, dies_at):
     ledger = Ledger(uri)
     (first,) = ledger.commit([new_rows(make_table, "ab")])
-    owner = Ledger if dies_at == "_take_in" else module
+    owner = {"_take_in": Ledger, "publish": append}.get(dies_at, module)
 
     def die(*_):
         raise KeyboardInterrupt
@@ -174,6 +176,38 @@ def test_two_labels_of_one_row_are_two_versions(uri, make_table):
     assert len(ledger.commit(both)) == 1
     assert len(ledger.commit(both[1:])) == 1
     assert len(left_out(ledger.corpus)) == 1
+
+
+def test_small_files_are_merged_and_nothing_else_changes(uri, make_table, monkeypatch):
+    monkeypatch.setattr(tidy, "MIN_FILES", 3)
+    monkeypatch.setattr(tidy, "SETTLED_S", 0.0)
+    ledger = Ledger(uri)
+    for number in range(4):
+        ledger.remember([remember(make_table, [f"r{number}"], seed=50 + number)])
+    (first,) = ledger.commit([new_rows(make_table, "ab")])
+    for number in range(3):
+        ledger.commit([labels([f"r{number}"], "yes"), labels(["b"], "no" if number % 2 else "yes")])
+    before = ledger.corpus
+    versions = [open_corpus(uri, version) for version in range(3, before.version + 1)]
+    out = [left_out(each) for each in versions]
+    for _ in range(2):
+        ledger.merge()
+        for each, rows in zip(versions, out, strict=True):
+            np.testing.assert_array_equal(left_out(each), rows)
+        for one in (ledger, Ledger(uri)):
+            np.testing.assert_array_equal(left_out(one.corpus), out[-1])
+            assert one.outcomes.total == 3
+            (again,) = one.commit([new_rows(make_table, "ab")])
+            assert again.rows[0] == first.rows[0]
+    corpus = open_corpus(uri)
+    assert len(corpus.shards) < len(before.shards)
+    for name in corpus.fields:
+        np.testing.assert_array_equal(corpus.read(name), before.read(name))
+    assert len(list_files(f"{uri}/service/rows")) == 1
+    assert len(list_files(f"{uri}/service/remembered")) == 1
+    (later,) = ledger.commit([labels(["r3"], "no")])
+    assert open_corpus(uri).read("label")[later.rows].tolist() == [0]
+    assert Ledger(uri).outcomes.total == 4
 
 
 def test_wrong_labels_are_refused(uri, make_table):
