@@ -77,12 +77,12 @@ def entries(corpus: Corpus) -> list[Entry]:
     Raises:
         UserError: if one is missing.
     """
-    found = {}
+    found: dict[str, Entry] = {}
     for name in list_files(f"{corpus.uri}/{SERVICE}/rows"):
         if parts := _NAME.fullmatch(name):
-            one = Entry(parts[1], parts[2], bool(parts[3]))
+            new = Entry(parts[1], parts[2], bool(parts[3]))
             # A merged file stands for its last one, and goes back further.
-            found[one.own] = min(one, found.get(one.own, one), key=lambda each: each.before)
+            found[new.own] = min(new, found.get(new.own, new), key=lambda each: each.before)
     chain, own = [], _said(corpus, "rows")
     while own != FIRST:
         one = found.get(own) or _covering(found.values(), own)

@@ -34,7 +34,7 @@ def merge_rows(corpus: Corpus, index: Index) -> None:
     for name in sizes.keys() - kept:
         if int(name[:8]) <= corpus.version:
             ask(f"{corpus.uri}/{SERVICE}/rows/{name}", "rm_file")
-    last = []
+    last: list[Entry] = []
     while chain and sizes[chain[-1].path.rpartition("/")[2]] < SMALL_BYTES:
         last.insert(0, chain.pop())
     if len(last) >= MIN_FILES:

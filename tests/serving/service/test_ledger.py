@@ -25,6 +25,19 @@ from raclib.serving.service.journal import left_out
 from raclib.serving.service.ledger import Ledger
 
 KNOWN_MS = np.datetime64("2020-09-01", "ms").astype(np.int64)
+SCHEMA = pa.schema(
+    {
+        "happened": pa.timestamp("us"),
+        "a": pa.float64(),
+        "noise": pa.float64(),
+        "kind": pa.string(),
+        "shop_id": pa.int64(),
+        "words": pa.string(),
+        "place": pa.list_(pa.float64()),
+        "answer": pa.string(),
+        "known": pa.timestamp("us"),
+    }
+)
 
 
 @pytest.fixture
@@ -34,7 +47,7 @@ def uri(shared_classifier, tmp_path):
 
 def new_rows(make_table, ids, start=3000, seed=31):
     table = pa.Table.from_pandas(make_table(start, len(ids), seed), preserve_index=False)
-    return NewRows(list(ids), [f"digest of {name}" for name in ids], table)
+    return NewRows(list(ids), [f"digest of {name}" for name in ids], table.cast(SCHEMA))
 
 
 def remember(make_table, ids, seed=32):

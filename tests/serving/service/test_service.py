@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from raclib.corpus import open_corpus
 from raclib.serving.service.replica import open_table
-from raclib.serving.service.writer import NAMESPACE, _name
+from raclib.serving.service.writer import NAMESPACE, _name, stop_writer
 
 WAIT_S = 60
 
@@ -182,6 +182,32 @@ def test_quality_is_a_curve_in_mlflow(served):
 def _runs(client: MlflowClient) -> list:
     experiment = client.get_experiment_by_name("serving")
     return client.search_runs([experiment.experiment_id]) if experiment else []
+
+
+def test_a_service_that_starts_again_has_it_all(served, make_table, to_rows):
+    """What one leaves on storage: another is made of it beside it."""
+    (row,) = to_rows(make_table(4700, 1, seed=18))
+    served.ask("/v1/predict", rows=[row], remember=True, ids=["over"])
+    quality = served.get("/v1/quality").json()
+    expected = served.ask("/v1/predict", rows=[row], evidence=10)
+    stop_writer(served.corpus)
+    for name in _replicas():
+        ray.kill(ray.get_actor(name, "serve"), no_restart=False)
+    end = time.monotonic() + WAIT_S
+    while served.get("/v1/health").status_code != 200:
+        assert time.monotonic() < end, "it does not come back"
+        time.sleep(0.2)
+    again = served.ask("/v1/predict", rows=[row], evidence=10)
+    assert again["corpus_version"] == expected["corpus_version"]
+    assert again["predictions"][0]["evidence"] == expected["predictions"][0]["evidence"]
+    assert served.get("/v1/quality").json() == quality
+    label = {"id": "over", "label": "yes", "label_time": "2020-09-01"}
+    assert served.ask("/v1/labels", **label)["row"] == len(open_corpus(served.corpus)) - 1
+
+
+def _replicas() -> list[str]:
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return [one["name"] for one in named if "SERVE_REPLICA" in one["name"]]
 
 
 @pytest.fixture
