@@ -77,6 +77,13 @@ class ShardReader:
                 del self._columns[next(iter(self._columns))]
             return found
 
+    def keep(self, corpus: Corpus) -> None:
+        """Lets go of files of shards that a version has no more."""
+        wanted = {shard.path(name) for shard in corpus.shards for name in shard.files}
+        self._columns = {
+            path: self._columns[path] for path in list(self._columns) if path in wanted
+        }
+
     def take(self, corpus: Corpus, row_ids: Array, fields: tuple[str, ...]) -> dict[str, Array]:
         """Rows by id: for each field an array `[N, *shape]` in the order of `row_ids`."""
         parts = list(split(row_ids, corpus.starts))

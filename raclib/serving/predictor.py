@@ -126,21 +126,25 @@ class Predictor(ABC):
         )
         return Evidence(*(array.reshape(row_ids.shape) for array in what))
 
-    def refresh(self) -> bool:
+    def refresh(self, version: int | None = None) -> bool:
         """Takes in the rows of the newest version of the corpus; whether there was a newer one.
 
         Of a version that adds shards only these are read: keys, labels and times, and what the
         record asks of the last rows. A version of other shards or keys is opened anew beside the
         earlier one. Answers are then those of a predictor that was opened now.
 
+        Args:
+            version: The newest one, where it is known: none is looked for.
+
         Raises:
             UserError: if it cannot be read, or its keys have another width; nothing changes then.
         """
         with self._lock:
             memory = self._memory
-            if latest_version(memory.corpus.uri) <= memory.corpus.version:
+            newest = latest_version(memory.corpus.uri) if version is None else version
+            if newest <= memory.corpus.version:
                 return False
-            corpus = open_corpus(memory.corpus.uri)
+            corpus = open_corpus(memory.corpus.uri, newest)
             corrected = left_out(corpus, memory.corpus.version)
             without = np.union1d(memory.left_out, corrected)
             if memory.is_extended_by(corpus):

@@ -126,4 +126,6 @@ class TablePredictor(Predictor):
         """What reads rows of a version, and new ones."""
         if earlier is None:
             return TableRows.of(corpus, self.config)
+        if len(corpus.shards) < len(earlier.corpus.shards):
+            earlier.shards.keep(corpus)
         return TableRows(corpus, self.config, earlier.columns, earlier.shards)

@@ -31,7 +31,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-        if self._is_stranger(scope["path"], headers):
+        if self._is_stranger(_path(scope), headers):
             again = [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b"Basic")]
             await refuse(send, 401, "the token is missing or wrong", again)
         elif int(headers.get("content-length", b"0") or 0) > self.limits.bytes:
@@ -67,6 +67,10 @@ class _Counted:
         if self.left < 0:
             raise HTTPException(413, _too_long(self.limit))
         return message
+
+
+def _path(scope: Scope) -> str:
+    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 def _too_long(limit: int) -> str:

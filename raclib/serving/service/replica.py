@@ -102,7 +102,7 @@ class Replica:
                 version = self.predictor.corpus.version
                 newest: Any = ray.get(self._writer.newer.remote(version, POLL_S))
                 if newest > version:
-                    self.predictor.refresh()
+                    self.predictor.refresh(newest)
             except (RayError, UserError) as error:
                 logger.error("the writer does not answer: %s", type(error).__name__)
                 time.sleep(PAUSE_S)
