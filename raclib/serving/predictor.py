@@ -129,9 +129,10 @@ class Predictor(ABC):
     def refresh(self, version: int | None = None) -> bool:
         """Takes in the rows of the newest version of the corpus; whether there was a newer one.
 
-        Of a version that adds shards only these are read: keys, labels and times, and what the
-        record asks of the last rows. A version of other shards or keys is opened anew beside the
-        earlier one. Answers are then those of a predictor that was opened now.
+        Only rows that are new are read: keys, labels and times, and what the record asks of the
+        last rows. A version of other keys or fields is opened anew beside the earlier one. Rows
+        whose label was corrected are left out. Answers are then those of a predictor that was
+        opened now.
 
         Args:
             version: The newest one, where it is known: none is looked for.
