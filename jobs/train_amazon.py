@@ -16,7 +16,7 @@ def run(config: AmazonConfig) -> None:
     # Here, not above: the command line is read, and explained, without PyTorch and MLflow.
     from raclib.run.start import start
 
-    start(config.num_workers)
+    start(config)
     from raclib.serving.compare_reviews import compare_reviews
 
     compare_reviews(config)

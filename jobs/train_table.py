@@ -22,7 +22,7 @@ def run(config: TableConfig) -> None:
     # Here, not above: the command line is read, and explained, without PyTorch and MLflow.
     from raclib.run.start import start
 
-    start(config.num_workers)
+    start(config)
     from raclib.serving.compare_table import compare_table
     from raclib.serving.train_table import train_table
 

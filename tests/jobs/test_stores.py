@@ -3,7 +3,7 @@
 import pytest
 
 ALL = ["train_amazon", "train_table", "train_needle", "train_rotating", "sweep_memory", "summarize"]
-ALL += ["bench_drift", "bench_scaling", "bench_draw", "bench_fetch", "bench_ingest"]
+ALL += ["bench_drift", "bench_scaling", "bench_draw", "bench_fetch", "bench_ingest", "bench_step"]
 
 
 @pytest.mark.parametrize("job", ALL)
