@@ -1,8 +1,9 @@
-"""A service of a small table on a local Ray, and what asks it."""
+"""A service of a small table on a local Ray, and what asks it; makes the load importable."""
 
 import json
 import shutil
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import requests
 from raclib.run.config import TrackingConfig
 from raclib.serving.service.config import LimitsConfig, ServeConfig, WriterConfig
 
+sys.path.insert(0, str(Path(__file__).parent))
 INPUTS = ["happened", "a", "noise", "kind", "shop_id", "words", "place"]
 
 
