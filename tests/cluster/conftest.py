@@ -34,16 +34,17 @@ def documents(cluster) -> dict[tuple[str, str], dict]:
 
 @pytest.fixture(scope="session")
 def ray_specs(documents) -> dict[str, dict]:
-    """The specs of Ray clusters: the one that stays and the job's."""
+    """The specs of Ray clusters: the one that stays, the job's and the service's."""
     return {
         "raycluster": documents["RayCluster", "raclib"]["spec"],
         "rayjob": documents["RayJob", "train-amazon"]["spec"]["rayClusterSpec"],
+        "rayservice": documents["RayService", "serve"]["spec"]["rayClusterConfig"],
     }
 
 
 @pytest.fixture(scope="session")
 def ray_groups(ray_specs) -> list[dict]:
-    """Head and worker groups of both Ray clusters."""
+    """Head and worker groups of all Ray clusters."""
     return [
         group
         for spec in ray_specs.values()

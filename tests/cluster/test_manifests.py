@@ -1,14 +1,17 @@
 """What the Kubernetes manifests promise beyond their schemas."""
 
 import copy
+import importlib
 import shlex
 import tomllib
 
 import mlflow.cli
 import pytest
 import ray
+import yaml
 from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
+from raclib.errors import UserError
 from raclib.run.cli import parse
 from raclib.tasks.amazon.config import AmazonConfig
 
@@ -105,13 +108,18 @@ def test_head_does_no_work_and_is_reached_from_inside_only(documents, ray_specs)
             assert document["spec"].get("type", "ClusterIP") == "ClusterIP", name
 
 
-def test_workers_have_gpus_and_scale(ray_specs):
+def test_clusters_scale(ray_specs):
     for spec in ray_specs.values():
         assert spec["enableInTreeAutoscaling"] is True
         assert spec["autoscalerOptions"]["version"] == "v2"
         assert spec["rayVersion"] == ray.__version__
         [group] = spec["workerGroupSpecs"]
         assert group["minReplicas"] < group["maxReplicas"]
+
+
+def test_workers_that_train_have_gpus(ray_specs):
+    for name in ("raycluster", "rayjob"):
+        [group] = ray_specs[name]["workerGroupSpecs"]
         pod = group["template"]["spec"]
         assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
         resources = pod["containers"][0]["resources"]
@@ -120,7 +128,7 @@ def test_workers_have_gpus_and_scale(ray_specs):
 
 
 def test_the_job_has_the_cluster_that_stays_but_for_its_size(ray_specs):
-    sizeless = {name: copy.deepcopy(spec) for name, spec in ray_specs.items()}
+    sizeless = {name: copy.deepcopy(ray_specs[name]) for name in ("raycluster", "rayjob")}
     for spec in sizeless.values():
         for group in spec["workerGroupSpecs"]:
             for size in ("replicas", "minReplicas", "maxReplicas"):
@@ -158,17 +166,54 @@ def test_a_failed_job_continues_and_a_finished_one_goes(documents):
 def test_stopping_waits_for_a_checkpoint(documents, ray_groups):
     for group in ray_groups:
         pod = group["template"]["spec"]
-        if "groupName" in group:
+        if group.get("groupName") == "gpu":
             [script, seconds] = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
             assert script == "/opt/raclib/cluster/drain.sh"
             assert pod["terminationGracePeriodSeconds"] >= int(seconds) + 20
-        else:
+        elif "groupName" not in group:
             wait = int(documents["ConfigMap", "raclib-ray"]["data"]["RAY_JOB_STOP_WAIT_TIME_S"])
             assert pod["terminationGracePeriodSeconds"] > wait
 
 
+@pytest.fixture(scope="module")
+def serve_config(documents) -> dict:
+    return yaml.safe_load(documents["RayService", "serve"]["spec"]["serveConfigV2"])
+
+
+def test_the_service_is_one_that_can_be_built(serve_config):
+    [application] = serve_config["applications"]
+    module, name = application["import_path"].split(":")
+    build = getattr(importlib.import_module(module), name)
+    told = build(application["args"])._bound_deployment.init_args[0]
+    assert told.run.startswith("s3://") and told.tracking.uri.startswith("http://")
+    with pytest.raises(UserError, match="replica_count"):
+        build({**application["args"], "replica_count": 2})
+
+
+def test_the_service_fits_its_pods_and_listens_where_they_say(serve_config, ray_specs):
+    [application] = serve_config["applications"]
+    told, [group] = application["args"], ray_specs["rayservice"]["workerGroupSpecs"]
+    [container] = group["template"]["spec"]["containers"]
+    assert told["cpus"] <= number(container["resources"]["limits"]["cpu"])
+    assert told["replicas"] <= group["minReplicas"]
+    assert {"name": "serve", "containerPort": serve_config["http_options"]["port"]} in container[
+        "ports"
+    ]
+
+
+def test_every_pod_of_the_service_has_the_token(serve_config, ray_specs):
+    [application] = serve_config["applications"]
+    folder, _, _ = application["args"]["token_file"].rpartition("/")
+    spec = ray_specs["rayservice"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        [container] = pod["containers"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert "secret" in volumes[mounts(container)[folder]]
+
+
 def test_no_pod_has_more_rights_than_it_needs(pods):
-    assert len(pods) == 6
+    assert len(pods) == 8
     for pod in pods:
         security = pod["securityContext"]
         assert security["runAsNonRoot"] is True

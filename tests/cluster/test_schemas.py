@@ -1,14 +1,16 @@
-"""Every manifest is what its schema says, down to the pods inside RayCluster and RayJob."""
+"""Every manifest is what its schema says, down to the pods inside those of Ray."""
 
 import copy
 from typing import Annotated, Any, Literal
 
 import kubernetes_validate
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ray.serve.schema import ServeDeploySchema
 
 KUBERNETES = "1.33"
-RAY_KINDS = ("RayCluster", "RayJob")
+RAY_KINDS = ("RayCluster", "RayJob", "RayService")
 Count = Annotated[int, Field(ge=0, strict=True)]
 Parameters = dict[str, Annotated[str, Field(strict=True)]]
 
@@ -81,6 +83,22 @@ class RayJobSpec(Strict):
         return self
 
 
+class UpgradeStrategy(Strict):
+    type: Literal["NewCluster", "None", "NewClusterWithIncrementalUpgrade"]
+
+
+class RayServiceSpec(Strict):
+    serveConfigV2: str
+    upgradeStrategy: UpgradeStrategy
+    rayClusterConfig: RayClusterSpec
+
+    @field_validator("serveConfigV2")
+    @classmethod
+    def is_what_serve_reads(cls, text: str) -> str:
+        ServeDeploySchema.model_validate(yaml.safe_load(text))
+        return text
+
+
 class Metadata(Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,45}[a-z0-9])?$")]
 
@@ -97,6 +115,13 @@ class RayJob(Strict):
     kind: Literal["RayJob"]
     metadata: Metadata
     spec: RayJobSpec
+
+
+class RayService(Strict):
+    apiVersion: Literal["ray.io/v1"]
+    kind: Literal["RayService"]
+    metadata: Metadata
+    spec: RayServiceSpec
 
 
 def check(document: dict[str, Any]) -> None:
@@ -118,6 +143,7 @@ def test_kubernetes_objects_are_valid(documents):
 def test_ray_objects_are_valid(documents, ray_specs):
     RayCluster.model_validate(documents["RayCluster", "raclib"])
     RayJob.model_validate(documents["RayJob", "train-amazon"])
+    RayService.model_validate(documents["RayService", "serve"])
     for spec in ray_specs.values():
         # What the operator copies into a container: checked as one.
         options = spec["autoscalerOptions"]
@@ -126,7 +152,7 @@ def test_ray_objects_are_valid(documents, ray_specs):
 
 
 def test_pods_of_ray_are_valid(ray_groups):
-    assert len(ray_groups) == 4
+    assert len(ray_groups) == 6
     for group in ray_groups:
         check_pod(group["template"])
 
@@ -156,3 +182,12 @@ def test_a_wrong_field_of_a_ray_job_is_an_error(documents, path, value):
     place[path[-1]] = value
     with pytest.raises(ValidationError):
         RayJob.model_validate(job)
+
+
+@pytest.mark.parametrize("old, new", [("import_path:", "import:"), ("port: 8000", "port: http")])
+def test_a_wrong_field_of_what_serve_reads_is_an_error(documents, old, new):
+    service = copy.deepcopy(documents["RayService", "serve"])
+    text = service["spec"]["serveConfigV2"]
+    service["spec"]["serveConfigV2"] = text.replace(old, new, 1)
+    with pytest.raises(ValidationError):
+        RayService.model_validate(service)
