@@ -9,8 +9,9 @@ from typing import Any
 import requests
 
 ROWS = 5
+LABEL = ("answer", "known")
 WAIT_S = 120
-PREDICTORS = APPENDERS = 2
+PREDICTORS = APPENDERS = LABELLERS = 2
 Row = dict[str, Any]
 
 
@@ -44,6 +45,7 @@ class Load:
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._next = itertools.count(0, ROWS)
         works = [self._append] * APPENDERS + [self._predict] * PREDICTORS
+        works += [self._label] * LABELLERS
         self._threads = [threading.Thread(target=work) for work in works]
         for thread in self._threads:
             thread.start()
@@ -65,18 +67,33 @@ class Load:
             time.sleep(0.02)
         raise AssertionError(f"no append was answered; before: {self.failures}")
 
+    def _next_rows(self) -> tuple[list[str], list[Row]]:
+        with self._lock:
+            first = next(self._next)
+        numbers = range(first, first + ROWS)
+        ids = [f"load-{number}" for number in numbers]
+        rows = [self.labelled[number % len(self.labelled)] for number in numbers]
+        self.sent.update(zip(ids, rows, strict=True))
+        return ids, rows
+
     def _append(self) -> None:
         while not self._ended.is_set():
-            with self._lock:
-                first = next(self._next)
-            numbers = range(first, first + ROWS)
-            rows = [self.labelled[number % len(self.labelled)] for number in numbers]
-            ids = [f"load-{number}" for number in numbers]
-            self.sent.update(zip(ids, rows, strict=True))
+            ids, rows = self._next_rows()
             begun = time.monotonic()
             said = self._insist("/v1/rows", {"rows": rows, "ids": ids})
             self.acknowledged_at.append((time.monotonic(), begun))
             self.placed.update(zip(said["ids"], said["rows"], strict=True))
+
+    def _label(self) -> None:
+        """Asks for answers to rows, then labels these one by one."""
+        while not self._ended.is_set():
+            ids, rows = self._next_rows()
+            asked = [{key: row[key] for key in row if key not in LABEL} for row in rows]
+            self._insist("/v1/predict", {"rows": asked, "remember": True, "ids": ids})
+            for name, row in zip(ids, rows, strict=True):
+                label, known = (row[key] for key in LABEL)
+                said = self._insist("/v1/labels", {"id": name, "label": label, "label_time": known})
+                self.placed[name] = said["row"]
 
     def _predict(self) -> None:
         while not self._ended.is_set():

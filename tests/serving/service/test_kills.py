@@ -135,6 +135,14 @@ def test_each_answer_shows_rows_of_the_corpus(killed):
         np.testing.assert_array_equal(said_ms, time_N[shown.id])
 
 
+def test_each_remembered_answer_is_judged_once(killed, kept, served):
+    answered = pc.sum(pc.is_valid(kept["answers"])).as_py()
+    assert 0 < answered < len(kept)
+    whole = pa.concat_tables(read_rows(killed[2].uri, one.path) for one in entries(killed[2]))
+    judged = pc.sum(pc.is_valid(whole["answers"])).as_py()
+    assert served.get("/v1/quality").json()["num_labels"] == judged
+
+
 def test_both_replicas_answer_by_all_rows(killed, served):
     _, _, after = killed
     wait_for_replicas(served, after.version)
