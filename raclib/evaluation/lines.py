@@ -16,6 +16,7 @@ from raclib.evaluation.choice import Choice
 from raclib.evaluation.ours import REFIT_RETRIEVAL, RETRIEVAL, weigh, with_refit
 from raclib.evaluation.refit import SEED, Refits, Refittable, make_refits
 from raclib.evaluation.rivals import adaptive_forest
+from raclib.evaluation.tabr import tabr
 from raclib.ingest.base_scores import FeaturesOf
 from raclib.models.base import BaseConfig, out_of_fold
 from raclib.models.base.config import Kind
@@ -26,7 +27,8 @@ from raclib.tasks.table.corpus_task import CorpusTask
 from raclib.training.fitted import Fitted
 
 RECENT, NEIGHBOURS, NO_CONTEXT = "recent rates", "nearest neighbours", "no context"
-REFIT, REFIT_RECENT, FOREST = "refit", "refit, recent rows", "adaptive forest"
+REFIT, REFIT_RECENT = "refit", "refit, recent rows"
+FOREST, TABR = "adaptive forest", "TabR"
 BOOSTED, BOOSTED_RECENT = "boosted refit", "boosted, recent rows"
 FITTED = ("linear", "mlp", "lightgbm")
 
@@ -117,6 +119,9 @@ def make_lines(task: CorpusTask, base: Refittable, no_context: np.ndarray) -> Li
     if "adaptive_forest" in config.rivals:
         forest = adaptive_forest(data, choice, rows)
         found |= {} if forest is None else {FOREST: forest}
+    if "tabr" in config.rivals:
+        answers = tabr(data, choice, rows)
+        found |= {} if answers is None else {TABR: answers}
     if "boosted_trees" in config.rivals:
         found |= _boosted(task, base.read, data, choice, folder)
     chosen = {

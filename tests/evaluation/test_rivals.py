@@ -1,4 +1,4 @@
-"""A forest that learns row by row, in the order in which labels became known."""
+"""Classifiers of other libraries see no label before it was known."""
 
 import sys
 from dataclasses import replace
@@ -8,8 +8,10 @@ import pytest
 
 from raclib.errors import UserError
 from raclib.evaluation import rivals
+from raclib.evaluation import tabr as tabr_module
 from raclib.evaluation.choice import Choice
 from raclib.evaluation.rivals import adaptive_forest
+from raclib.evaluation.tabr import tabr
 from raclib.metrics import score
 from raclib.models.base import Features
 from raclib.models.base.refit import LabelledRows
@@ -58,3 +60,37 @@ def test_without_river_it_is_one_line(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "river.forest", None)
     with pytest.raises(UserError, match=r"pip install raclib\[river\]"):
         adaptive_forest(data, Choice.before(data, CUTOFF), np.arange(5))
+
+
+@pytest.mark.slow
+def test_tabr_learns_what_was_known_before_the_cutoff_and_no_more(data, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tabr_module, "MAX_EPOCHS", 4)
+    data = replace(data, label=np.where(data.label < 0, -1, data.label + 1), num_classes=4)
+    choice = Choice.before(data, CUTOFF)
+    rows = np.flatnonzero((data.label >= 0) & (np.arange(NUM) % 3 == 0))
+    found = tabr(data, choice, rows)
+    assert found.shape == (len(rows), 4)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert (found[:, [0, 3]] == 0).all()
+    late = data.event[rows] >= CUTOFF
+    assert score(data.label[rows][~late], found[~late])["accuracy"] > 0.9
+    assert score(data.label[rows][late], found[late])["accuracy"] < 0.1
+    asked = np.isin(np.arange(NUM), rows)
+    hidden = (asked | (data.known >= CUTOFF)) & (data.label >= 0)
+    garbled = replace(data, label=np.where(hidden, 3 - data.label, data.label))
+    np.testing.assert_array_equal(tabr(garbled, choice, rows), found)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tabr_leaves_embeddings_out(data, capsys):
+    rows = Features(np.zeros((NUM, 0)), np.zeros((NUM, 0)), (), np.ones((NUM, 3), np.float16))
+    wide = replace(data, read=rows.take)
+    assert tabr(wide, Choice.before(data, CUTOFF), np.arange(5)) is None
+    assert "an embedding has many columns" in capsys.readouterr().out
+
+
+def test_without_pytabkit_it_is_one_line(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skorch", None)
+    with pytest.raises(UserError, match=r"pip install raclib\[tabr\]"):
+        tabr(data, Choice.before(data, CUTOFF), np.arange(5))

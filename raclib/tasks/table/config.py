@@ -109,10 +109,11 @@ class TableEvaluateConfig(EvaluateConfig):
     num_refits: PositiveInt = 10
     """Times at which the base classifier is fitted again: the cutoff, and equal steps from there to
     the end."""
-    rivals: list[Literal["adaptive_forest", "boosted_trees"]] = field(default_factory=list)
+    rivals: list[Literal["adaptive_forest", "boosted_trees", "tabr"]] = field(default_factory=list)
     """Classifiers of other libraries to compare with, left out where a table is too wide:
     adaptive_forest, which learns row by row (`pip install raclib[river]`); boosted_trees, fitted
-    again as the base classifier is (`pip install raclib[boosted]`)."""
+    again as the base classifier is (`pip install raclib[boosted]`); tabr, fitted once on 4,000 rows
+    (`pip install raclib[tabr]`)."""
 
     def __post_init__(self) -> None:
         chosen = ("num_recent_labels", "num_neighbours", "neighbour_windows", "num_recent_rows")
