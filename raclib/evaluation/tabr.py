@@ -40,7 +40,7 @@ def tabr(data: LabelledRows, choice: Choice, rows: np.ndarray) -> np.ndarray | N
     Raises:
         UserError: if pytabkit is not installed.
     """
-    known = np.setdiff1d(data.before(choice.end), rows)
+    known = np.setdiff1d(np.flatnonzero(data.has_label(choice.end)), rows)
     mine = np.sort(np.random.default_rng(SEED).permutation(known)[:MAX_ROWS])
     features = data.read(mine)
     if features.embedding is not None:
