@@ -17,6 +17,7 @@ from raclib.ingest.append import Appender
 from raclib.serving.service.journal import entries, read_rows
 from raclib.serving.service.writer import NAMESPACE, _name
 
+pytestmark = pytest.mark.slow
 WAIT_S = 120
 
 
