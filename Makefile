@@ -9,10 +9,10 @@ train: .venv/train.done
 	$(BIN)/python jobs/train_amazon.py $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
 test-slow: .venv/test.done
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses 2
 
 lint: .venv/test.done
 	$(BIN)/python -m ruff check .

@@ -36,11 +36,15 @@ from raclib.tasks.amazon.config import (
 from raclib.tasks.table.config import SplitConfig, TableRetrievalConfig, TableTrainConfig
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at groups
-def pytest_collection_modifyitems(items):
+def pytest_xdist_make_scheduler(config, log):
     """Tests of a folder run in one process: what is made once a session is made for them once."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFolder(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.partition("::")[0].rpartition("/")[0]
+
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
