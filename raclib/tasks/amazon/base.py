@@ -16,7 +16,7 @@ from raclib.tasks.amazon.config import AmazonConfig
 from raclib.tasks.amazon.labels import INPUTS, NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.rekey import rekey_reviews
 from raclib.tasks.table.base import BaseScores
-from raclib.tasks.table.history import read_labels
+from raclib.tasks.table.labels import read_labels
 from raclib.tasks.table.rekey import with_base_part
 
 

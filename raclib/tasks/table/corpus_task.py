@@ -28,7 +28,8 @@ from raclib.retrieval.shared_keys import load_shared
 from raclib.tasks.table.base import BaseScores
 from raclib.tasks.table.config import SplitConfig, TableSettings
 from raclib.tasks.table.context import Context
-from raclib.tasks.table.history import TableHistory, input_statistics, make_history, read_labels
+from raclib.tasks.table.history import TableHistory, input_statistics, make_history
+from raclib.tasks.table.labels import read_labels
 from raclib.tasks.table.reader import BaseAnswers, Labelling, TableReader
 from raclib.tasks.table.splits import make_splits
 from raclib.training.examples import Order, stream_examples

@@ -9,10 +9,10 @@ from raclib.corpus import Corpus
 from raclib.corpus.manifest import TIME
 from raclib.retrieval.keys import KeySet
 from raclib.retrieval.table import QuantizedKeys
-from raclib.sampling import PIECE_ROWS
 from raclib.tasks.table.config import TableSettings
 from raclib.tasks.table.context import Context, age_unit, strata_of
-from raclib.tasks.table.reader import Labelling, TableReader
+from raclib.tasks.table.labels import read_labels
+from raclib.tasks.table.reader import TableReader
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """Mean and deviation of fields, `[width]` each."""
@@ -110,16 +110,6 @@ def extend_history(
         unit = age_unit(keys.times_K.cpu().numpy(), cutoff)
         context = context.extend(keys, label, event, unit)
     return TableHistory(keys, reader, history.window, bool(history.fields), context)
-
-
-def read_labels(corpus: Corpus, labelling: Labelling, first: int = 0) -> np.ndarray:
-    """The label of each row of a corpus from the first on, int16."""
-    label_N = np.empty(len(corpus) - first, np.int16)
-    for lo in range(0, len(label_N), PIECE_ROWS):
-        part = slice(lo, min(lo + PIECE_ROWS, len(label_N)))
-        rows = first + part.start, first + part.stop
-        label_N[part] = labelling({name: corpus.read(name, *rows) for name in labelling.fields})
-    return label_N
 
 
 def input_statistics(

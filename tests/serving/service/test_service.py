@@ -75,6 +75,15 @@ def test_evidence_is_of_the_corpus_row_by_row(served, later, to_rows):
             assert past["weight"] <= one["probabilities"][past["label"]] + 1e-5
 
 
+def turn_rule(served, make_table, to_rows) -> float:
+    """Adds rows of the turned rule, once; seconds until each replica knew them."""
+    new = to_rows(make_table(3100, 600, seed=13, turned=True), with_label=True)
+    for start in range(0, len(new), 200):
+        ids = [f"turned-{number}" for number in range(start, start + 200)]
+        said = served.ask("/v1/rows", rows=new[start : start + 200], ids=ids)
+    return wait_until_known(served, said["corpus_version"])
+
+
 def test_rows_that_come_change_answers_of_each_replica_without_training(
     served, make_table, to_rows
 ):
@@ -87,10 +96,7 @@ def test_rows_that_come_change_answers_of_each_replica_without_training(
         return float(((yes > 0.5) == is_yes).mean())
 
     assert accuracy() < 0.3
-    new = to_rows(make_table(3100, 600, seed=13, turned=True), with_label=True)
-    for start in range(0, len(new), 200):
-        said = served.ask("/v1/rows", rows=new[start : start + 200])
-    seconds = wait_until_known(served, said["corpus_version"])
+    seconds = turn_rule(served, make_table, to_rows)
     print(f"each of two replicas knew the rows {seconds:.2f} s after the answer")
     assert all(accuracy() > 0.75 for _ in range(8))
 
@@ -136,6 +142,7 @@ def test_a_label_comes_later_and_is_corrected(served, make_table, to_rows):
 
 
 def test_quality_is_of_answers_whose_label_came(served, make_table, to_rows):
+    turn_rule(served, make_table, to_rows)
     table = make_table(4400, 40, seed=16, turned=True)
     ids = [f"judged-{number}" for number in range(40)]
     before = served.get("/v1/quality").json()["num_labels"]
