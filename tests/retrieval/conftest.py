@@ -30,9 +30,10 @@ class DrawOn:
         return self._call(greedy_rows, args, kwargs).cpu()
 
     def weight_rounding(self, dtype):
-        """Of the weights that key sums are made with, relative: tensor cores take some bits."""
+        """Of the weights that key sums are made with, relative: that of float32, and tensor cores
+        take some bits more."""
         if not self.is_fused or self.interpreted:
-            return 0
+            return 2**-22
         return 2**-16 if dtype in (torch.bfloat16, torch.int8) else 2**-20
 
     def few(self, number, fewer):
