@@ -36,6 +36,7 @@ from raclib.tasks.amazon.config import (
 from raclib.tasks.table.config import SplitConfig, TableRetrievalConfig, TableTrainConfig
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Tests of a folder run in one process: what is made once a session is made for them once."""
     from xdist.scheduler import LoadScopeScheduling
