@@ -12,7 +12,7 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
 test-slow: .venv/test.done
-	$(BIN)/python -m pytest -m slow --numprocesses 2
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/test.done
 	$(BIN)/python -m ruff check .
