@@ -7,7 +7,7 @@ from typing import Any
 
 from raclib.corpus.corpus import Corpus
 from raclib.corpus.gather import Array
-from raclib.corpus.manifest import TIME, ShardInfo
+from raclib.corpus.manifest import TIME, ShardInfo, name_shard
 from raclib.corpus.writer import json_values, publish, write_field
 
 FILES_AT_ONCE = 4
@@ -31,7 +31,7 @@ def append_shard(corpus: Corpus, rows: Mapping[str, Array], said: Mapping[str, A
             cannot be written.
     """
     version, time = corpus.version + 1, rows[TIME]
-    shard_id = f"{version:08d}-{len(corpus.shards):06d}-{secrets.token_hex(6)}"
+    shard_id = name_shard(version, len(corpus.shards), secrets.token_hex(6))
 
     def write(name: str) -> Any:
         return write_field(corpus.uri, shard_id, name, corpus.fields[name], rows[name])

@@ -9,7 +9,7 @@ import numpy as np
 
 from raclib.corpus import files
 from raclib.corpus.corpus import Corpus, open_corpus
-from raclib.corpus.manifest import FileInfo, ShardInfo
+from raclib.corpus.manifest import FileInfo, ShardInfo, name_shard
 from raclib.corpus.writer import publish, write_field
 from raclib.errors import UserError
 
@@ -58,7 +58,7 @@ def merge_shards(
         raise UserError(f"rows_per_shard: {rows_per_shard}; must be at least 1")
     token, merged = secrets.token_hex(6), []
     for number, parts in enumerate(_group(corpus.shards, rows_per_shard)):
-        shard_id = f"{corpus.version + 1:08d}-{number:06d}-{token}"
+        shard_id = name_shard(corpus.version + 1, number, token)
         merged.append(Merged(_merge(corpus, parts, shard_id), parts))
         if progress:
             progress(merged[-1].shard.num_rows)

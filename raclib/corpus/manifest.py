@@ -237,6 +237,11 @@ class Manifest:
         return manifest
 
 
+def name_shard(version: int, number: int, token: str) -> str:
+    """The id of the shard of a number that a version gets; the token sets writers apart."""
+    return f"{version:08d}-{number:06d}-{token}"
+
+
 def field_path(shard_id: str, name: str, token: str | None = None) -> str:
     """Where a field of a shard is stored, under the corpus."""
     return f"shards/{shard_id}/{name}{'-' + token if token else ''}.npy"

@@ -23,6 +23,7 @@ from raclib.corpus.manifest import (
     ShardInfo,
     check_fields,
     field_path,
+    name_shard,
 )
 from raclib.errors import UserError
 
@@ -226,7 +227,7 @@ class CorpusWriter:
     def _flush(self) -> None:
         if not self._num_waiting:
             return
-        shard_id = f"{self._version:08d}-{len(self._shards):06d}-{self._token}"
+        shard_id = name_shard(self._version, len(self._shards), self._token)
         infos = {name: self._flush_field(shard_id, name) for name in self._spool}
         time = self._waiting(TIME)
         time_range = (int(time[0]), int(time[-1]))
