@@ -105,9 +105,8 @@ def _check_later(known: np.ndarray, corpus: Corpus, roles: Roles) -> None:
     newest = corpus.time_range[1] if corpus.time_range else known.min()
     early = np.flatnonzero(known < newest)
     if len(early):
-        has_dates = roles.time_unit != "row"
         times = int(known[early[0]]), int(newest)
-        what = [np.datetime64(ms, "ms") if has_dates else ms for ms in times]
+        what = [np.datetime64(ms, "ms") if roles.has_dates else ms for ms in times]
         raise UserError(
             f"{ROWS}: row {early[0]}: its label was known at {what[0]}, the newest label of the "
             f"corpus at {what[1]}; append rows in the order in which labels become known, or make "

@@ -49,6 +49,11 @@ class Roles:
             raise UserError(f"label: {self.label!r} is a time too; name the column to predict")
 
     @property
+    def has_dates(self) -> bool:
+        """Whether times are moments; else they order the rows."""
+        return self.time_unit != "row"
+
+    @property
     def reserved(self) -> dict[str, str]:
         """What each of these columns is."""
         found = {self.time: "the time", self.label: "the label"}

@@ -88,7 +88,7 @@ class _Shown:
     """
 
     def __init__(self, reader: RowReader) -> None:
-        self._names, self._has_dates = reader.classes.names, reader.roles.time_unit != "row"
+        self._names, self._has_dates = reader.classes.names, reader.roles.has_dates
 
     def by_class(self, probability_C: np.ndarray) -> dict[str, float]:
         return dict(zip(self._names, probability_C.tolist(), strict=True))
