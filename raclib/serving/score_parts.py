@@ -97,9 +97,9 @@ def score_parts(scoring: Scoring, files: TableFiles, num_workers: int) -> int:
         )
         for report in reports.iter_batches(batch_size=None, prefetch_batches=0):
             progress.update(int(report[ROWS].sum()))
-    num_parts = len(scoring.finished())
-    assert scoring.finished() == set(range(num_parts)), "every part is written"
-    return num_parts
+    finished = scoring.finished()
+    assert finished == set(range(len(finished))), "every part is written"
+    return len(finished)
 
 
 def _read(
