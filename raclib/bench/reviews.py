@@ -15,6 +15,7 @@ from raclib.tasks.amazon.corpus import NARROW
 from raclib.tasks.amazon.labels import NUM_CLASSES
 from raclib.tasks.amazon.models import build_model
 from raclib.tasks.table.config import TableRetrievalConfig
+from raclib.tasks.table.history import fresh_statistics
 from raclib.training.optimizer import ScheduledAdamW
 from raclib.training.step import History, RetrievalStep
 from raclib.training.timer import Timer
@@ -57,10 +58,7 @@ def make_step(
     """
     retrieval = TableRetrievalConfig(num_draws=case.slots, retrieve="row", max_temperature=1.0)
     config = AmazonConfig(model=ModelConfig(64, 8, 1, 4, 8, 16.0), retrieval=retrieval)
-    statistics = {
-        name: (torch.zeros(width), torch.ones(width))
-        for name, width in (("embedding", case.row_dim), ("helpful_vote", 1))
-    }
+    statistics = fresh_statistics({"embedding": case.row_dim, "helpful_vote": 1})
     model = build_model(config, statistics, case.key_dim, NUM_CLASSES, with_context=True)
     estimator = build_estimator("greedy", 1)
     step = kind(model, history, estimator, retrieval, timer).to(device)

@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from raclib.arrays import Arrays
 from raclib.corpus import Corpus
@@ -28,6 +27,7 @@ from raclib.tasks.amazon.corpus import TEXTS
 from raclib.tasks.amazon.labels import NUM_CLASSES, RatingRule
 from raclib.tasks.amazon.models import INPUTS, build_model
 from raclib.tasks.amazon.reviews import check_times
+from raclib.tasks.table.history import fresh_statistics
 from raclib.tasks.table.reader import TableReader
 
 CLASSES = ("negative", "positive")
@@ -141,10 +141,7 @@ class ReviewRows:
 
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights; mean and deviation come with the trained ones."""
-        statistics = {
-            name: (torch.zeros(width), torch.ones(width))
-            for name, width in (("embedding", self.encoder.dim), ("helpful_vote", 1))
-        }
+        statistics = fresh_statistics({"embedding": self.encoder.dim, "helpful_vote": 1})
         sizes = self.transform.dim, NUM_CLASSES
         return build_model(self.config, statistics, *sizes, with_context)
 

@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from raclib.arrays import Arrays
 from raclib.corpus import Corpus
@@ -20,6 +19,7 @@ from raclib.models.base import FittedBase
 from raclib.models.classifier import RetrievalClassifier
 from raclib.serving.predictor import Predictor
 from raclib.tasks.table.config import TableConfig
+from raclib.tasks.table.history import fresh_statistics
 from raclib.tasks.table.labels import StoredLabel
 from raclib.tasks.table.reader import TableReader
 from raclib.tasks.table.recipe import About
@@ -65,7 +65,7 @@ class TableRows:
     @property
     def has_dates(self) -> bool:
         """Whether times are moments; else they order the rows."""
-        return self.columns.roles.time_unit != "row"
+        return self.columns.roles.has_dates
 
     @property
     def cutoff(self) -> int:
@@ -100,8 +100,8 @@ class TableRows:
     def build_model(self, with_context: bool) -> RetrievalClassifier:
         """A model with fresh weights; mean and deviation come with the trained ones."""
         fields = self.corpus.fields
-        sizes = {name: field.shape for name, field in fields.items() if name == "embedding"}
-        statistics = {name: (torch.zeros(size), torch.ones(size)) for name, size in sizes.items()}
+        shapes = {name: field.shape for name, field in fields.items() if name == "embedding"}
+        statistics = fresh_statistics(shapes)
         shape = table_shape(self.corpus, self.columns.features.num_codes, statistics)
         dims = self.columns.keys.dim, len(self.classes)
         return build_table_model(self.config, shape, *dims, with_context)

@@ -1,5 +1,7 @@
 """Rows of the corpus as tensors: what is retrieved for examples, and how inputs are scaled."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,6 +18,11 @@ from raclib.tasks.table.reader import TableReader
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """Mean and deviation of fields, `[width]` each."""
+
+
+def fresh_statistics(shapes: Mapping[str, int | tuple[int, ...]]) -> Statistics:
+    """Of fields of these shapes, as of a model whose own come with its trained weights."""
+    return {name: (torch.zeros(shape), torch.ones(shape)) for name, shape in shapes.items()}
 
 
 class TableHistory:
