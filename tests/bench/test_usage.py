@@ -1,25 +1,41 @@
 """What phases cost, against work of a known size."""
 
+import json
+import subprocess
+import sys
 import time
 
 import numpy as np
 
+from raclib.bench.usage import Usage, UsageMeter
+
+# In a process of its own, which no Ray is below.
+WORK = """
+import json, time
+from dataclasses import asdict
+import numpy as np
 from raclib.bench.usage import UsageMeter
+
+with UsageMeter("idle") as meter:
+    time.sleep(0.5)
+    meter.begin("busy")
+    end = time.process_time() + 0.5
+    while time.process_time() < end:
+        pass
+    held = np.ones(50_000_000 // 8)
+    time.sleep(1.2)
+    del held
+    meter.begin("idle")
+    time.sleep(0.2)
+print(json.dumps({name: asdict(usage) for name, usage in meter.phases.items()}))
+"""
 
 
 def test_work_counts_to_its_phase():
-    with UsageMeter("idle") as meter:
-        time.sleep(0.5)
-        meter.begin("busy")
-        end = time.process_time() + 0.5
-        while time.process_time() < end:
-            pass
-        held = np.ones(50_000_000 // 8)
-        time.sleep(1.2)
-        del held
-        meter.begin("idle")
-        time.sleep(0.2)
-    idle, busy = meter.phases["idle"], meter.phases["busy"]
+    command = [sys.executable, "-c", WORK]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    phases = {name: Usage(**values) for name, values in json.loads(done.stdout).items()}
+    idle, busy = phases["idle"], phases["busy"]
     assert idle.seconds > 0.65 and busy.seconds > 0.95
     assert busy.cpu_seconds > 0.45 and idle.cpu_seconds < busy.cpu_seconds
     assert busy.total_mb > idle.total_mb + 40
